@@ -1,0 +1,50 @@
+// Command longhaul is the manager: it watches ScaledJobs and runs one Job per message for each. It wires what the other
+// packages do: flags, the real clock, the list of triggers.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	// The image has no time zones of its own, and cron triggers name them.
+	_ "time/tzdata"
+)
+
+// version is set when building.
+var version = "devel" //nolint:gochecknoglobals // the linker can set nothing else
+
+func main() {
+	if err := command().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {
+		fmt.Fprintln(os.Stderr, "longhaul:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "longhaul",
+		Short: "Runs one Kubernetes Job per message that waits in a queue, never more than a cap at once",
+		Long: `longhaul is the manager. It watches ScaledJobs, reads how many messages wait for each, and runs one Job per
+message, never more than spec.maxParallelism at once.
+
+It uses the cluster of --kubeconfig, of $KUBECONFIG, or the one it runs in.`,
+		Example: `  longhaul --kubeconfig ~/.kube/config
+  longhaul --leader-elect --namespaces video,audio --log-format json`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), s) },
+	}
+	s.addFlags(cmd.Flags())
+	cmd.AddCommand(&cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "longhaul", version) },
+	})
+	return cmd
+}

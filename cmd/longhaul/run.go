@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/dispatcher"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+)
+
+// run runs the manager until the context ends: then it finishes the batch in hand and gives up the lease.
+func run(ctx context.Context, s settings) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	selector, err := s.selector()
+	if err != nil {
+		return err
+	}
+	log, err := s.logger()
+	if err != nil {
+		return err
+	}
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+	config, err := s.config()
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(config, s)
+	if err != nil {
+		return err
+	}
+	if err := addDispatcher(ctx, mgr, s, selector); err != nil {
+		return err
+	}
+	if err := addProbes(mgr); err != nil {
+		return err
+	}
+	log.Info("starting", "version", version, "namespaces", s.namespaces, "namespaceSelector", s.namespaceSelector)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running the manager: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// config says how to reach the cluster.
+func (s *settings) config() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = s.kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster: %w; give --kubeconfig or set KUBECONFIG", err)
+	}
+	config.QPS, config.Burst = s.qps, s.burst
+	return config, nil
+}
+
+func newManager(config *rest.Config, s settings) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("making the scheme: %w", err)
+	}
+	caching, err := caching(s.namespaces)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         caching,
+		Metrics:                       metricsserver.Options{BindAddress: s.metricsAddress},
+		HealthProbeBindAddress:        s.probeAddress,
+		LeaderElection:                s.leaderElect,
+		LeaderElectionID:              s.leaderElectionID,
+		LeaderElectionNamespace:       s.leaderElectionNamespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, nil
+}
+
+// caching says what is kept in memory: of all that is watched, what passes read.
+func caching(namespaces []string) (cache.Options, error) {
+	// Every pod of a Job carries this label of the Job controller's, and no other pod does.
+	ofJob, err := labels.NewRequirement(batchv1.ControllerUidLabel, selection.Exists, nil)
+	if err != nil {
+		return cache.Options{}, fmt.Errorf("selecting the pods of Jobs: %w", err)
+	}
+	options := cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}:  {Label: labels.NewSelector().Add(*ofJob), Transform: slimPod},
+			&batchv1.Job{}: {Transform: slimJob},
+		},
+	}
+	if len(namespaces) > 0 {
+		options.DefaultNamespaces = map[string]cache.Config{}
+		for _, n := range namespaces {
+			options.DefaultNamespaces[n] = cache.Config{}
+		}
+	}
+	return options, nil
+}
+
+// slimPod drops from a cached pod what no pass reads.
+func slimPod(o any) (any, error) {
+	if pod, ok := o.(*corev1.Pod); ok {
+		pod.ManagedFields, pod.Annotations = nil, nil
+		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
+	}
+	return o, nil
+}
+
+// slimJob drops from a cached Job what no pass reads; of other people's Jobs, nearly all.
+func slimJob(o any) (any, error) {
+	job, ok := o.(*batchv1.Job)
+	if !ok {
+		return o, nil
+	}
+	job.ManagedFields = nil
+	job.Spec.Template = corev1.PodTemplateSpec{}
+	if owner := metav1.GetControllerOf(job); owner == nil || owner.APIVersion != v1alpha1.GroupVersion().String() {
+		job.Labels, job.Annotations, job.Spec, job.Status = nil, nil, batchv1.JobSpec{}, batchv1.JobStatus{}
+	}
+	return o, nil
+}
+
+// addDispatcher wires the dispatcher: who reads the triggers, and who acts on what they show.
+func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector labels.Selector) error {
+	measured, err := dispatcher.NewMetrics(metrics.Registry)
+	if err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	waker := dispatcher.NewWaker()
+	meter := trigger.NewMeter(clock.RealClock{}, waker.Wake, measured.Read)
+	if err := mgr.Add(meter); err != nil {
+		return fmt.Errorf("adding the meter: %w", err)
+	}
+	c := dispatcher.New(dispatcher.Options{
+		Client:              mgr.GetClient(),
+		Live:                mgr.GetAPIReader(),
+		Meter:               meter,
+		Kinds:               kinds(),
+		Clock:               clock.RealClock{},
+		Recorder:            mgr.GetEventRecorder("longhaul"),
+		Metrics:             measured,
+		CreationConcurrency: s.creationConcurrency,
+		NamespaceSelector:   selector,
+	})
+	if err := c.SetupWithManager(ctx, mgr, waker, s.passes); err != nil {
+		return fmt.Errorf("adding the dispatcher: %w", err)
+	}
+	return nil
+}
+
+// addProbes answers /healthz while the process lives, and /readyz once the caches are synced.
+func addProbes(mgr ctrl.Manager) error {
+	return errors.Join(
+		mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }),
+		mgr.AddReadyzCheck("caches", func(r *http.Request) error {
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			defer cancel()
+			if !mgr.GetCache().WaitForCacheSync(ctx) {
+				return errors.New("caches are not synced yet")
+			}
+			return nil
+		}),
+	)
+}

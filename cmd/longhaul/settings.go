@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// settings are what the flags say.
+type settings struct {
+	kubeconfig              string
+	leaderElect             bool
+	leaderElectionID        string
+	leaderElectionNamespace string
+	metricsAddress          string
+	probeAddress            string
+	namespaces              []string
+	namespaceSelector       string
+	qps                     float32
+	burst                   int
+	creationConcurrency     int
+	passes                  int
+	logLevel                string
+	logFormat               string
+}
+
+func (s *settings) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&s.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster; by default $KUBECONFIG, or the cluster that this runs in")
+	f.BoolVar(&s.leaderElect, "leader-elect", false, "elect a leader among several replicas; only the leader dispatches")
+	f.StringVar(&s.leaderElectionID, "leader-election-id", "longhaul", "name of the lease; managers that watch different namespaces need different ones")
+	f.StringVar(&s.leaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; by default the one that this runs in")
+	f.StringVar(&s.metricsAddress, "metrics-bind-address", ":8080", "address of the metrics; 0 turns them off")
+	f.StringVar(&s.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns them off")
+	f.StringSliceVar(&s.namespaces, "namespaces", nil, "namespaces to watch, separated by commas; by default all")
+	f.StringVar(&s.namespaceSelector, "namespace-selector", "", "label selector of the namespaces to dispatch in, such as longhaul-shard=a; by default all")
+	f.Float32Var(&s.qps, "kube-api-qps", 300, "requests per second to the API server")
+	f.IntVar(&s.burst, "kube-api-burst", 500, "requests at once to the API server beyond --kube-api-qps")
+	f.IntVar(&s.creationConcurrency, "creation-concurrency", 32, "Jobs to create at a time")
+	f.IntVar(&s.passes, "concurrent-passes", 16, "ScaledJobs to look at at a time")
+	f.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
+	f.StringVar(&s.logFormat, "log-format", "text", "format of the log: text or json")
+}
+
+// check refuses settings that cannot work, and says which can.
+func (s *settings) check() error {
+	for _, n := range []struct {
+		flag  string
+		value int
+	}{{"kube-api-burst", s.burst}, {"creation-concurrency", s.creationConcurrency}, {"concurrent-passes", s.passes}} {
+		if n.value < 1 {
+			return fmt.Errorf("--%s is %d: give 1 or more", n.flag, n.value)
+		}
+	}
+	if s.qps <= 0 {
+		return fmt.Errorf("--kube-api-qps is %v: give more than 0", s.qps)
+	}
+	if slices.Contains(s.namespaces, "") {
+		return fmt.Errorf("--namespaces has an empty name: separate names with single commas")
+	}
+	return nil
+}
+
+// selector is the parsed namespace selector; nil without one.
+func (s *settings) selector() (labels.Selector, error) {
+	if s.namespaceSelector == "" {
+		return nil, nil //nolint:nilnil // no selector is what was asked for
+	}
+	selector, err := labels.Parse(s.namespaceSelector)
+	if err != nil {
+		return nil, fmt.Errorf("--namespace-selector %q: %w; write it as in kubectl -l, such as longhaul-shard=a", s.namespaceSelector, err)
+	}
+	return selector, nil
+}
+
+// logger makes the log.
+func (s *settings) logger() (logr.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
+		return logr.Logger{}, fmt.Errorf("--log-level %q: give debug, info, warn or error", s.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch s.logFormat {
+	case "text":
+		return logr.FromSlogHandler(slog.NewTextHandler(os.Stderr, options)), nil
+	case "json":
+		return logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, options)), nil
+	default:
+		return logr.Logger{}, fmt.Errorf("--log-format %q: give text or json", s.logFormat)
+	}
+}

@@ -1,0 +1,271 @@
+package dispatcher
+
+import (
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/history"
+	"github.com/longhaul-dev/longhaul/jobtemplate"
+)
+
+// timestampGrain is how much later than it says a timestamp in a status may have been: they are cut to the second.
+const timestampGrain = time.Second
+
+// phase is how far a Job has come.
+type phase int
+
+const (
+	notRunning phase = iota // active: no pod of it runs, none yet or one that failed and will be tried again
+	running                 // active: a pod of it runs
+	ended                   // its pods have ended for good; it fills no slot, whatever its status says yet
+)
+
+// jobState is what Jobs and Pods tell of one Job.
+type jobState struct {
+	job     *batchv1.Job
+	phase   phase
+	outcome history.Outcome // of a Job that ended; empty where its status does not tell yet
+	// ending says that the Job is being deleted: it fills its slot while a pod runs, and takes no further message.
+	ending bool
+	// pending is what an Accurate strategy asks: not running, or lacking a pod condition.
+	pending bool
+	// failures is how often a pod of it has failed, restarts of containers among them.
+	failures int64
+	// startedAt is when the latest container began to run; zero unless running.
+	startedAt time.Time
+}
+
+// stateOf tells how far a Job has come. A slot is free the moment its Pod has ended well: the Job's own status follows
+// seconds later, a minute in a busy cluster.
+func stateOf(job *batchv1.Job, pods []*corev1.Pod, podConditions []string) jobState {
+	s := jobState{job: job, ending: job.DeletionTimestamp != nil, pending: true}
+	if outcome, _, finished := history.Finished(job); finished {
+		s.phase, s.outcome, s.pending = ended, outcome, false
+		return s
+	}
+	var live, succeeded, failed int32
+	for _, pod := range pods {
+		switch pod.Status.Phase {
+		case corev1.PodSucceeded:
+			succeeded++
+		case corev1.PodFailed:
+			failed++
+		default:
+			live++
+			if at, ok := runningSince(pod); ok {
+				s.phase, s.startedAt = running, later(s.startedAt, at)
+				s.pending = s.pending && !hasConditions(pod, podConditions)
+			}
+		}
+		s.failures += restarts(pod)
+	}
+	s.failures += int64(max(failed, job.Status.Failed))
+	switch {
+	case live > 0:
+	case endedWell(job, max(succeeded, job.Status.Succeeded)):
+		s.phase, s.outcome, s.pending = ended, history.Succeeded, false
+	case s.ending || hasJobCondition(job, batchv1.JobFailureTarget):
+		s.phase, s.pending = ended, false
+	}
+	return s
+}
+
+// endedWell says whether a Job without live pods needs no more of them to succeed.
+func endedWell(job *batchv1.Job, succeeded int32) bool {
+	if hasJobCondition(job, batchv1.JobSuccessCriteriaMet) {
+		return true
+	}
+	if job.Spec.Completions == nil {
+		return succeeded > 0 // one success ends a Job without a fixed number of completions
+	}
+	return succeeded >= *job.Spec.Completions
+}
+
+func hasJobCondition(job *batchv1.Job, t batchv1.JobConditionType) bool {
+	for _, c := range job.Status.Conditions {
+		if c.Type == t && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
+
+// runningSince is when the latest of a pod's running containers began; false where none runs.
+func runningSince(pod *corev1.Pod) (time.Time, bool) {
+	var since time.Time
+	some := false
+	for _, c := range pod.Status.ContainerStatuses {
+		if r := c.State.Running; r != nil {
+			since, some = later(since, r.StartedAt.Time), true
+		}
+	}
+	return since, some
+}
+
+func restarts(pod *corev1.Pod) int64 {
+	var n int64
+	for _, c := range pod.Status.ContainerStatuses {
+		n += int64(c.RestartCount)
+	}
+	return n
+}
+
+func hasConditions(pod *corev1.Pod, wanted []string) bool {
+	have := 0
+	for _, w := range wanted {
+		for _, c := range pod.Status.Conditions {
+			if string(c.Type) == w && c.Status == corev1.ConditionTrue {
+				have++
+			}
+		}
+	}
+	return have == len(wanted)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// census is one counting of a ScaledJob's Jobs.
+type census struct {
+	jobs []jobState
+}
+
+// active is how many Jobs fill a slot.
+func (c census) active() int {
+	starting, running := c.phases()
+	return starting + running
+}
+
+// phases counts the active Jobs by whether a pod of theirs runs.
+func (c census) phases() (starting, runs int) {
+	for _, j := range c.jobs {
+		switch j.phase {
+		case notRunning:
+			starting++
+		case running:
+			runs++
+		case ended:
+		}
+	}
+	return starting, runs
+}
+
+// kept counts the finished Jobs that are kept.
+func (c census) kept() (succeeded, failed int) {
+	for _, j := range c.jobs {
+		switch j.outcome {
+		case history.Succeeded:
+			succeeded++
+		case history.Failed:
+			failed++
+		}
+	}
+	return succeeded, failed
+}
+
+// counts are the numbers that a decision for one trigger rests on. They are comparable: while they stay the same, so does
+// what a backlog read since means.
+type counts struct {
+	notRunning, running, pending int
+	// unsettled is how many Jobs may not have taken their message yet, as far as time tells.
+	unsettled int
+	// failures is how often pods of active Jobs have failed.
+	failures int64
+}
+
+// count counts the active Jobs among those given. It also says when the next of them settles; zero where none will by
+// itself.
+func (c census) count(now time.Time, settling time.Duration) (n counts, settles time.Time) {
+	for _, j := range c.jobs {
+		if j.phase == ended {
+			continue
+		}
+		n.failures += j.failures
+		if j.phase == running {
+			n.running++
+		} else {
+			n.notRunning++
+		}
+		if j.pending {
+			n.pending++
+		}
+		if j.ending {
+			continue
+		}
+		if j.phase == notRunning {
+			n.unsettled++
+			continue
+		}
+		if at := j.startedAt.Add(settling + timestampGrain); now.Before(at) {
+			n.unsettled++
+			if settles.IsZero() || at.Before(settles) {
+				settles = at
+			}
+		}
+	}
+	return n, settles
+}
+
+// failures tells, for each active Job, how often its pods have failed.
+func (c census) failures() map[types.UID]int64 {
+	of := map[types.UID]int64{}
+	for _, j := range c.jobs {
+		if j.phase != ended {
+			of[j.job.UID] = j.failures
+		}
+	}
+	return of
+}
+
+// of is the part of a census that concerns one trigger of a ScaledJob. With a combination other than Sum, each Job is for
+// every trigger. A Job of a trigger that is no more counts for each of those that are: it may take a message of any, for
+// triggers are renamed, and that errs towards too few.
+func (c census) of(sj *v1alpha1.ScaledJob, trigger string) census {
+	if sj.Spec.Combine != v1alpha1.CombineSum || len(sj.Spec.Triggers) == 1 {
+		return c
+	}
+	others := map[string]bool{}
+	for i := range sj.Spec.Triggers {
+		if name := sj.Spec.Triggers[i].EffectiveName(); name != trigger {
+			others[name] = true
+		}
+	}
+	var part census
+	for _, j := range c.jobs {
+		if !others[j.job.Labels[jobtemplate.LabelTrigger]] {
+			part.jobs = append(part.jobs, j)
+		}
+	}
+	return part
+}
+
+// lastSequence is the highest sequence that a Job carries.
+func (c census) lastSequence() int64 {
+	var last int64
+	for _, j := range c.jobs {
+		if n, ok := jobtemplate.Sequence(j.job); ok {
+			last = max(last, n)
+		}
+	}
+	return last
+}
+
+// scheduled counts the Jobs, whatever became of them, that are for one time of a trigger's schedule.
+func (c census) scheduled(trigger string, at time.Time) int {
+	n := 0
+	for _, j := range c.jobs {
+		t, ok := jobtemplate.ScheduledTime(j.job)
+		if ok && t.Equal(at) && j.job.Labels[jobtemplate.LabelTrigger] == trigger {
+			n++
+		}
+	}
+	return n
+}

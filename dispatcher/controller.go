@@ -1,0 +1,143 @@
+// Package dispatcher runs one Job per waiting message for each ScaledJob, and never more than its cap at once.
+//
+// It works in passes. A pass observes (Jobs and Pods first, then what the triggers show), plans (how many Jobs to create,
+// which to end, which to forget: pure), applies (every Job write), and reports (one status write, then events and
+// metrics). A Job is active while it fills a slot, and starting while it may not have taken its message. A question is a
+// count of a trigger's Jobs that waits for a backlog read after; a pass never waits for a broker, it comes back when the
+// question is answered. A Job dispatched is expected until the cache shows it, and nothing is decided meanwhile. What is
+// remembered between passes is a memory; losing it costs time, never a Job too many.
+//
+// A pass runs when a ScaledJob changes, one of its Jobs or Pods does, a trigger shows something new, a Secret it refers
+// to changes, or something is due.
+package dispatcher
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/semaphore"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+)
+
+// indexController is the index of Jobs and Pods by the UID of their controller.
+const indexController = "metadata.controllerUID"
+
+// Options are what a Controller works with. All are required but NamespaceSelector.
+type Options struct {
+	// Client reads from a cache that is indexed by IndexFields, and writes.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Meter reads the triggers, and tells of changes through Wake.
+	Meter *trigger.Meter
+	// Kinds are the kinds of triggers that this manager knows.
+	Kinds []Kind
+	// Clock tells the time.
+	Clock clock.Clock
+	// Recorder takes events.
+	Recorder events.EventRecorder
+	// Metrics takes measurements.
+	Metrics *Metrics
+	// CreationConcurrency is how many Jobs are created at a time, over all ScaledJobs; 1 or more.
+	CreationConcurrency int
+	// NamespaceSelector picks the namespaces whose ScaledJobs are dispatched, by their labels; nil picks all.
+	NamespaceSelector labels.Selector
+}
+
+// Controller dispatches the Jobs of ScaledJobs.
+type Controller struct {
+	Options
+
+	creating *semaphore.Weighted
+	memories memories
+}
+
+// New returns a Controller. SetupWithManager has it run.
+func New(o Options) *Controller {
+	return &Controller{Options: o, creating: semaphore.NewWeighted(int64(o.CreationConcurrency))}
+}
+
+// Reconcile makes one pass over one ScaledJob.
+func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	var sj v1alpha1.ScaledJob
+	err := c.Client.Get(ctx, req.NamespacedName, &sj)
+	if client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("reading the ScaledJob: %w", err)
+	}
+	mine, selectErr := c.selected(ctx, req.Namespace)
+	if selectErr != nil {
+		return reconcile.Result{}, selectErr
+	}
+	if err != nil || !mine || sj.DeletionTimestamp != nil {
+		c.forget(req.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	return c.pass(ctx, &sj, c.memories.recall(req.NamespacedName, sj.UID))
+}
+
+// pass observes, plans, applies and reports.
+func (c *Controller) pass(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) (reconcile.Result, error) {
+	if err := c.tryTemplate(ctx, sj, m); err != nil {
+		return reconcile.Result{}, err
+	}
+	seen, err := c.observe(ctx, sj, m)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	intended := m.plan(sj, seen)
+	done, err := c.apply(ctx, sj, m, seen, intended)
+	c.askNext(sj, m, seen, intended)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return c.report(ctx, sj, m, seen, intended, done)
+}
+
+// forget ends all that is kept for a ScaledJob that is gone, or no longer ours.
+func (c *Controller) forget(name types.NamespacedName) {
+	c.memories.forget(name)
+	c.Meter.Forget(trigger.Owner{Namespace: name.Namespace, Name: name.Name})
+	c.Metrics.forget(name)
+}
+
+// selected says whether the ScaledJobs of a namespace are this manager's.
+func (c *Controller) selected(ctx context.Context, namespace string) (bool, error) {
+	if c.NamespaceSelector == nil || c.NamespaceSelector.Empty() {
+		return true, nil
+	}
+	var ns metav1.PartialObjectMetadata
+	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := c.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return c.NamespaceSelector.Matches(labels.Set(ns.Labels)), nil
+}
+
+// IndexFields has a cache index Jobs and Pods by their controller, as a Controller reads them.
+func IndexFields(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, o := range []client.Object{&batchv1.Job{}, &corev1.Pod{}} {
+		if err := indexer.IndexField(ctx, o, indexController, ByController); err != nil {
+			return fmt.Errorf("indexing %T by controller: %w", o, err)
+		}
+	}
+	return nil
+}
+
+// ByController is the index function of IndexFields.
+func ByController(o client.Object) []string {
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		return []string{string(owner.UID)}
+	}
+	return nil
+}

@@ -1,0 +1,279 @@
+package dispatcher
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/jobtemplate"
+)
+
+// doubtAfter is how long the cache may take to show a created Job before the API server is asked what became of it.
+const doubtAfter = 5 * time.Second
+
+// observation is what one pass sees: the Jobs, and of each trigger what it last showed. It exists only if every read of
+// the cluster succeeded. Brokers are not waited for; what they show is set against the Jobs counted before.
+type observation struct {
+	// at is when the Jobs had been listed.
+	at     time.Time
+	census census
+	// settled says that the Jobs listed hold all that were dispatched.
+	settled bool
+	// sources are the triggers; backlogs what those with a queue last showed, by name, and answered whether that was read
+	// after the Jobs of the trigger's question were counted.
+	sources  []source
+	backlogs map[string]trigger.Observation
+	answered map[string]bool
+	revision string
+}
+
+// observe makes every read of a pass: Jobs first, then the backlog.
+func (c *Controller) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) (*observation, error) {
+	if err := c.observeSources(ctx, sj, m); err != nil {
+		return nil, err
+	}
+	revision, err := jobtemplate.Revision(&sj.Spec.JobTemplate)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := c.jobsOf(ctx, sj)
+	if err != nil {
+		return nil, err
+	}
+	o := &observation{
+		sources:  m.sources.triggers,
+		backlogs: map[string]trigger.Observation{},
+		answered: map[string]bool{},
+		revision: revision,
+	}
+	for _, job := range jobs {
+		pods, err := c.podsOf(ctx, job)
+		if err != nil {
+			return nil, err
+		}
+		o.census.jobs = append(o.census.jobs, stateOf(job, pods, sj.Spec.Strategy.PendingPodConditions))
+	}
+	o.at = c.Clock.Now()
+	if o.settled, err = c.observeExpected(ctx, sj, m, jobs, o.at); err != nil {
+		return nil, err
+	}
+	m.lastSequence = max(m.lastSequence, sj.Status.LastSequence, o.census.lastSequence())
+	if o.settled {
+		c.observeBacklogs(sj, m, o)
+	}
+	return o, nil
+}
+
+// observeBacklogs looks for an answer to each trigger's question. A trigger without one gets a question, of the Jobs just
+// counted; one whose count has changed and that has no answer yet gets a new one.
+func (c *Controller) observeBacklogs(sj *v1alpha1.ScaledJob, m *memory, o *observation) {
+	owner := ownerOf(sj)
+	ask := m.mayDispatch(sj, o)
+	for i := range o.sources {
+		s := &o.sources[i]
+		if !s.queued() {
+			continue
+		}
+		a := m.account(s.name)
+		if a.question != nil {
+			o.backlogs[s.name], o.answered[s.name] = c.Meter.Last(owner, s.name, a.question.at)
+		}
+		if o.answered[s.name] {
+			continue
+		}
+		a.ask(o.census.of(sj, s.name), o.at, sj.Spec.SettlingTime.Duration)
+		if !ask {
+			o.backlogs[s.name], _ = c.Meter.Last(owner, s.name, a.question.at)
+			continue
+		}
+		o.backlogs[s.name], o.answered[s.name] = c.Meter.Observe(owner, s.name, a.question.at)
+		if a.question.asked.IsZero() {
+			a.question.asked = o.at
+		}
+	}
+}
+
+// askNext closes the questions that a decision has answered. Where no Job was created, the Jobs as they are now counted
+// become the next question, which what the meter reads of itself will answer; if they are no longer as they were when the
+// decided one was asked, an answer is wanted at once.
+func (c *Controller) askNext(sj *v1alpha1.ScaledJob, m *memory, o *observation, p *plan) {
+	if !p.decided {
+		return
+	}
+	for i := range o.sources {
+		s := &o.sources[i]
+		if !s.queued() || !o.answered[s.name] {
+			continue
+		}
+		a := m.account(s.name)
+		decided := a.question.counts
+		a.question = nil
+		if len(m.expected) > 0 {
+			continue // asked anew when the cache shows them
+		}
+		a.ask(o.census.of(sj, s.name), o.at, sj.Spec.SettlingTime.Duration)
+		if a.question.counts != decided {
+			c.Meter.Observe(ownerOf(sj), s.name, a.question.at)
+			a.question.asked = o.at
+		}
+	}
+}
+
+// ask makes the count of a trigger's Jobs its question, unless that is the same as before.
+func (a *account) ask(jobs census, at time.Time, settling time.Duration) {
+	n, _ := jobs.count(at, settling)
+	if a.question != nil && a.question.counts == n {
+		return
+	}
+	q := &question{at: at, counts: n, failures: jobs.failures()}
+	if a.question != nil {
+		q.asked = a.question.asked
+	}
+	a.question = q
+}
+
+// observeSources resolves the triggers where they, or a Secret they refer to, have changed, and has the meter read them.
+func (c *Controller) observeSources(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) error {
+	versions, err := c.secretVersions(ctx, sj)
+	if err != nil {
+		return err
+	}
+	if m.sources.triggers != nil && m.sources.generation == sj.Generation && maps.Equal(m.sources.versions, versions) {
+		return nil
+	}
+	var failed error
+	triggers := resolve(c.Kinds, sj, func(name, key string) (string, error) {
+		value, err := c.secret(ctx, sj.Namespace, name, key)
+		if err != nil && !isUserError(err) {
+			failed = err
+		}
+		return value, err
+	})
+	if failed != nil {
+		return failed // not the user's fault: tried again, and the triggers stay as they were
+	}
+	m.adopt(sources{generation: sj.Generation, versions: versions, triggers: triggers, since: c.Clock.Now()})
+	var watches []trigger.Watch
+	for _, s := range triggers {
+		if s.queued() {
+			watches = append(watches, trigger.Watch{Trigger: s.name, Source: s.source, Interval: sj.Spec.PollingInterval.Duration})
+		}
+	}
+	c.Meter.Watch(ownerOf(sj), watches)
+	return nil
+}
+
+// adopt replaces the triggers. The account of one that is read elsewhere now starts anew: its figures are of another queue.
+func (m *memory) adopt(s sources) {
+	before := map[string]source{}
+	for _, old := range m.sources.triggers {
+		before[old.name] = old
+	}
+	accounts := map[string]*account{}
+	for _, t := range s.triggers {
+		old, ok := before[t.name]
+		if ok && old.source.Endpoint == t.source.Endpoint && old.source.Queue == t.source.Queue {
+			accounts[t.name] = m.account(t.name)
+			accounts[t.name].question = nil
+		}
+	}
+	m.accounts, m.sources = accounts, s
+	m.refusal = refusal{}
+}
+
+// observeExpected says whether the Jobs listed hold all that were dispatched. A Job that the cache does not show in good
+// time is asked for at the API server: it may have been deleted at once, or never created.
+func (c *Controller) observeExpected(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory, jobs []*batchv1.Job, now time.Time) (bool, error) {
+	for _, job := range jobs {
+		delete(m.expected, job.Name)
+	}
+	for name, e := range m.expected {
+		if !e.doubtful && now.Sub(e.since) < doubtAfter {
+			continue
+		}
+		var job batchv1.Job
+		err := c.Live.Get(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name}, &job)
+		switch {
+		case apierrors.IsNotFound(err), err == nil && !metav1.IsControlledBy(&job, sj):
+			delete(m.expected, name)
+		case err != nil:
+			return false, fmt.Errorf("asking what became of Job %s: %w", name, err)
+		default:
+			m.expected[name] = expectation{since: now}
+		}
+	}
+	return len(m.expected) == 0, nil
+}
+
+// jobsOf lists a ScaledJob's Jobs. They are its own by their controller's UID; labels, which users may set, say nothing.
+func (c *Controller) jobsOf(ctx context.Context, sj *v1alpha1.ScaledJob) ([]*batchv1.Job, error) {
+	var list batchv1.JobList
+	if err := c.Client.List(ctx, &list, client.InNamespace(sj.Namespace), client.MatchingFields{indexController: string(sj.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing the Jobs of ScaledJob %s: %w", sj.Name, err)
+	}
+	jobs := make([]*batchv1.Job, len(list.Items))
+	for i := range list.Items {
+		jobs[i] = &list.Items[i]
+	}
+	return jobs, nil
+}
+
+// podsOf lists a Job's pods.
+func (c *Controller) podsOf(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod, error) {
+	var list corev1.PodList
+	if err := c.Client.List(ctx, &list, client.InNamespace(job.Namespace), client.MatchingFields{indexController: string(job.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing the pods of Job %s: %w", job.Name, err)
+	}
+	pods := make([]*corev1.Pod, len(list.Items))
+	for i := range list.Items {
+		pods[i] = &list.Items[i]
+	}
+	return pods, nil
+}
+
+// secretVersions tells the resource version of each Secret that a ScaledJob refers to. Only their metadata is cached.
+func (c *Controller) secretVersions(ctx context.Context, sj *v1alpha1.ScaledJob) (map[string]string, error) {
+	versions := map[string]string{}
+	for _, name := range SecretsOf(sj) {
+		meta := metav1.PartialObjectMetadata{}
+		meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+		err := c.Client.Get(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name}, &meta)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("looking for Secret %s: %w", name, err)
+		}
+		versions[name] = meta.ResourceVersion
+	}
+	return versions, nil
+}
+
+// secret reads one key of a Secret from the API server.
+func (c *Controller) secret(ctx context.Context, namespace, name, key string) (string, error) {
+	var secret corev1.Secret
+	err := c.Live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return "", &secretError{fmt.Sprintf("Secret %q does not exist in namespace %s: create it", name, namespace)}
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading Secret %s: %w", name, err)
+	}
+	value, ok := secret.Data[key]
+	if !ok {
+		return "", &secretError{fmt.Sprintf("Secret %q has no key %q: add it, or name another", name, key)}
+	}
+	return string(value), nil
+}
+
+// secretError says what is wrong with a Secret that the user is to mend.
+type secretError struct{ text string }
+
+func (e *secretError) Error() string { return e.text }

@@ -1,0 +1,295 @@
+package dispatcher
+
+import (
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/dispatcher/decide"
+	"github.com/longhaul-dev/longhaul/history"
+	"github.com/longhaul-dev/longhaul/jobtemplate"
+)
+
+const (
+	// patience is how long triggers that have answered wait for those that have not, so that a slot goes to the trigger
+	// with the fewest Jobs and not to the one with the fastest broker.
+	patience = 200 * time.Millisecond
+	// keptAtLeast is how long a Job is kept after its creation, whatever the limits: its name is what refuses a second
+	// manager with an old view, which leader election lets live for some 15 seconds.
+	keptAtLeast = 30 * time.Second
+	// lookAgain is when a pass runs at the latest, should everything that ought to bring one about have failed.
+	lookAgain = 2 * time.Minute
+)
+
+// plan is what a pass is going to do, and why.
+type plan struct {
+	// decided says that the backlog was set against the Jobs; if not, nothing is dispatched.
+	decided bool
+	reason  string
+	orders  []jobtemplate.Order
+	// seen is when the backlog was read that the orders rest on.
+	seen time.Time
+	// replace are unfinished Jobs of an older template, forget finished Jobs beyond the limits.
+	replace, forget []*batchv1.Job
+	// waits are what cron triggers have due, in Jobs not dispatched yet.
+	waits map[string]int64
+	// again is when something is due; zero where nothing is.
+	again time.Time
+}
+
+// sooner notes that something is due.
+func (p *plan) sooner(at time.Time) {
+	if !at.IsZero() && (p.again.IsZero() || at.Before(p.again)) {
+		p.again = at
+	}
+}
+
+// mayDispatch says whether a Job could be dispatched at all, whatever waits.
+func (m *memory) mayDispatch(sj *v1alpha1.ScaledJob, o *observation) bool {
+	return !*sj.Spec.Suspend &&
+		m.template.err == nil &&
+		!o.at.Before(m.refusal.until) &&
+		o.census.active() < int(*sj.Spec.MaxParallelism)
+}
+
+// plan says what to do about what was observed.
+func (m *memory) plan(sj *v1alpha1.ScaledJob, o *observation) *plan {
+	p := &plan{waits: map[string]int64{}}
+	if !o.settled {
+		p.sooner(o.at.Add(doubtAfter))
+		return p
+	}
+	due := m.planSchedules(sj, o, p)
+	p.forget = m.planForgetting(sj, o, p)
+	if sj.Spec.Rollout.Strategy == v1alpha1.RolloutImmediate && m.allRead(o) {
+		p.replace = outdated(o)
+	}
+	if m.refusal.until.After(o.at) {
+		p.sooner(m.refusal.until)
+	}
+	if m.mayDispatch(sj, o) && m.answersSuffice(sj, o, p) {
+		m.planOrders(sj, o, p, due)
+	}
+	return p
+}
+
+// answersSuffice says whether enough triggers have answered to decide.
+func (m *memory) answersSuffice(sj *v1alpha1.ScaledJob, o *observation, p *plan) bool {
+	for i := range o.sources {
+		s := &o.sources[i]
+		if !s.queued() || o.answered[s.name] {
+			continue
+		}
+		if sj.Spec.Combine != v1alpha1.CombineSum {
+			return false
+		}
+		last := o.backlogs[s.name]
+		until := m.account(s.name).question.asked.Add(patience)
+		if last.Err == nil && o.at.Before(until) {
+			p.sooner(until)
+			return false
+		}
+	}
+	return true
+}
+
+// planOrders decides, and numbers the Jobs to create.
+func (m *memory) planOrders(sj *v1alpha1.ScaledJob, o *observation, p *plan, due map[string]time.Time) {
+	in := decide.Input{
+		MaxParallelism: int(*sj.Spec.MaxParallelism),
+		MinParallelism: int(*sj.Spec.MinParallelism),
+		Active:         o.census.active(),
+		Combine:        combineOf(sj.Spec.Combine),
+		Strategy:       strategyOf(sj.Spec.Strategy.Type),
+	}
+	if c := sj.Spec.Strategy.Custom; c != nil {
+		in.Deduction, in.RunningPercentage = int64(*c.QueueLengthDeduction), int64(*c.RunningJobPercentage)
+	}
+	for i := range o.sources {
+		s := &o.sources[i]
+		if s.queued() && o.answered[s.name] {
+			p.seen = later(p.seen, o.backlogs[s.name].At)
+		}
+		in.Triggers = append(in.Triggers, m.known(sj, s, o, p))
+	}
+	if p.seen.IsZero() {
+		p.seen = o.at
+	}
+	m.awaitSettling(sj, o, p)
+	d := decide.Decide(in)
+	p.decided, p.reason = true, d.Reason
+	for _, share := range d.Create {
+		for i := range share.Jobs {
+			m.lastSequence++
+			order := jobtemplate.Order{Sequence: m.lastSequence, Trigger: share.Trigger}
+			if int64(i) < p.waits[share.Trigger] {
+				order.ScheduledTime = due[share.Trigger]
+			}
+			p.orders = append(p.orders, order)
+		}
+	}
+}
+
+// known is what a decision may rest on of one trigger: the Jobs counted for its question, and the backlog read after.
+func (m *memory) known(sj *v1alpha1.ScaledJob, s *source, o *observation, p *plan) decide.Trigger {
+	t := decide.Trigger{
+		Name:                s.name,
+		MessagesPerJob:      s.perJob(),
+		ActivationThreshold: *s.spec.ActivationThreshold,
+		Scheduled:           s.err == nil && s.source.Schedule != nil,
+	}
+	n, _ := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration)
+	switch {
+	case t.Scheduled:
+		t.Known, t.Waiting, t.MessagesPerJob, t.ActivationThreshold = true, p.waits[s.name], 1, 0
+	case s.queued() && o.answered[s.name] && o.backlogs[s.name].Err == nil:
+		a, last := m.account(s.name), o.backlogs[s.name]
+		n = a.question.counts
+		t.Known, t.Waiting = true, last.Backlog.Waiting
+		a.post(a.question, last, t.MessagesPerJob)
+		t.Starting = a.ledger.Owed()
+		if s.live(last) {
+			t.Held = last.Backlog.Held
+			t.Starting = decide.StartingHeld(n.notRunning, n.running, t.Held, t.MessagesPerJob)
+		}
+	}
+	t.NotRunning, t.Running, t.Pending = n.notRunning, n.running, n.pending
+	return t
+}
+
+// awaitSettling has a pass run when the next Job settles whose taking a message cannot be seen otherwise, while messages
+// wait that may be for it.
+func (m *memory) awaitSettling(sj *v1alpha1.ScaledJob, o *observation, p *plan) {
+	for i := range o.sources {
+		s := &o.sources[i]
+		last := o.backlogs[s.name]
+		if s.queued() && o.answered[s.name] && !s.live(last) && last.Backlog.Waiting > 0 {
+			_, settles := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration)
+			p.sooner(settles)
+		}
+	}
+}
+
+// planSchedules finds what cron triggers have due, and marks what is done with.
+func (m *memory) planSchedules(sj *v1alpha1.ScaledJob, o *observation, p *plan) map[string]time.Time {
+	due := map[string]time.Time{}
+	for i := range o.sources {
+		s := &o.sources[i]
+		if s.err != nil || s.source.Schedule == nil {
+			continue
+		}
+		m.followSchedule(sj, s.name, o.at)
+		if at, ok := s.source.Schedule.Due(m.scheduled[s.name], o.at); ok {
+			missing := s.source.Schedule.Jobs() - o.census.scheduled(s.name, at)
+			if missing <= 0 {
+				m.scheduled[s.name] = at
+			} else {
+				due[s.name], p.waits[s.name] = at, int64(missing)
+			}
+		}
+		p.sooner(s.source.Schedule.Next(o.at))
+	}
+	return due
+}
+
+// followSchedule says since when a schedule is followed: since its status says, since its ScaledJob was created, or, for
+// one added later, since now.
+func (m *memory) followSchedule(sj *v1alpha1.ScaledJob, name string, now time.Time) {
+	if _, ok := m.scheduled[name]; ok {
+		return
+	}
+	m.scheduled[name] = now
+	if sj.Status.ObservedGeneration == 0 {
+		m.scheduled[name] = sj.CreationTimestamp.Time
+	}
+	for _, t := range sj.Status.Triggers {
+		if t.Name == name && t.LastScheduleTime != nil {
+			m.scheduled[name] = t.LastScheduleTime.Time
+		}
+	}
+}
+
+// planForgetting lists the finished Jobs beyond the limits whose going loses nothing: the status tells what only they
+// did, and no one with an old view can try their names again.
+func (m *memory) planForgetting(sj *v1alpha1.ScaledJob, o *observation, p *plan) []*batchv1.Job {
+	jobs := make([]*batchv1.Job, 0, len(o.census.jobs))
+	for _, j := range o.census.jobs {
+		jobs = append(jobs, j.job)
+	}
+	recorded := map[string]time.Time{}
+	for _, t := range sj.Status.Triggers {
+		if t.LastScheduleTime != nil {
+			recorded[t.Name] = t.LastScheduleTime.Time
+		}
+	}
+	var forget []*batchv1.Job
+	for _, job := range history.Beyond(jobs, history.Limits{
+		Succeeded: int(*sj.Spec.SuccessfulJobsHistoryLimit),
+		Failed:    int(*sj.Spec.FailedJobsHistoryLimit),
+	}) {
+		sequence, _ := jobtemplate.Sequence(job)
+		at, scheduled := jobtemplate.ScheduledTime(job)
+		due := job.CreationTimestamp.Add(keptAtLeast)
+		switch {
+		case sequence > sj.Status.LastSequence:
+		case scheduled && at.After(recorded[job.Labels[jobtemplate.LabelTrigger]]):
+		case o.at.Before(due):
+			p.sooner(due)
+		default:
+			forget = append(forget, job)
+		}
+	}
+	return forget
+}
+
+// allRead says whether every trigger has been read with success since it was last changed.
+func (m *memory) allRead(o *observation) bool {
+	for i := range o.sources {
+		s := &o.sources[i]
+		last := o.backlogs[s.name]
+		if s.err != nil || (s.queued() && (last.Err != nil || last.At.Before(m.sources.since))) {
+			return false
+		}
+	}
+	return m.template.err == nil
+}
+
+// outdated lists the unfinished Jobs of an older template.
+func outdated(o *observation) []*batchv1.Job {
+	var jobs []*batchv1.Job
+	for _, j := range o.census.jobs {
+		if j.phase != ended && !j.ending && j.job.Annotations[jobtemplate.AnnotationRevision] != o.revision {
+			jobs = append(jobs, j.job)
+		}
+	}
+	return jobs
+}
+
+func combineOf(c v1alpha1.Combine) decide.Combine {
+	switch c {
+	case v1alpha1.CombineMax:
+		return decide.Max
+	case v1alpha1.CombineMin:
+		return decide.Min
+	case v1alpha1.CombineAverage:
+		return decide.Average
+	default:
+		return decide.Sum
+	}
+}
+
+func strategyOf(s v1alpha1.StrategyType) decide.Strategy {
+	switch s {
+	case v1alpha1.StrategyDefault:
+		return decide.Default
+	case v1alpha1.StrategyAccurate:
+		return decide.Accurate
+	case v1alpha1.StrategyCustom:
+		return decide.Custom
+	case v1alpha1.StrategyEager:
+		return decide.Eager
+	default:
+		return decide.Auto
+	}
+}

@@ -1,0 +1,311 @@
+package trigger
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// attemptTimeout bounds one connecting and one reading, so that a broker that accepts and never answers shows as an
+	// error.
+	attemptTimeout = 10 * time.Second
+	// leastGap is the least time between two readings of an endpoint that someone waits for: those who ask meanwhile
+	// share the next.
+	leastGap = 5 * time.Millisecond
+	// firstRetry and lastRetry bound the growing pause between attempts at an endpoint that fails.
+	firstRetry = 250 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// endpoint is one connection and what is read over it.
+type endpoint struct {
+	meter *Meter
+	open  func(context.Context) (Reader, error)
+	stop  chan struct{}
+	wake  chan struct{}
+
+	mu       sync.Mutex
+	readings map[Queue]*reading
+}
+
+// reading is what is known of one queue, and for whom it is read.
+type reading struct {
+	watchers map[watcher]time.Duration
+	waiting  map[watcher]time.Time // who waits for a reading begun at that moment or later
+	last     Observation
+	seen     bool
+	good     bool
+	lastGood int64
+}
+
+func newEndpoint(m *Meter, open func(context.Context) (Reader, error)) *endpoint {
+	return &endpoint{
+		meter:    m,
+		open:     open,
+		stop:     make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		readings: map[Queue]*reading{},
+	}
+}
+
+func (e *endpoint) add(who watcher, q Queue, interval time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, ok := e.readings[q]
+	if !ok {
+		r = &reading{watchers: map[watcher]time.Duration{}, waiting: map[watcher]time.Time{}}
+		e.readings[q] = r
+	}
+	if old, ok := r.watchers[who]; !ok || old != interval {
+		r.watchers[who] = interval
+		poke(e.wake)
+	}
+}
+
+// drop says whether nothing is left to read.
+func (e *endpoint) drop(who watcher, q Queue) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r, ok := e.readings[q]; ok {
+		delete(r.watchers, who)
+		delete(r.waiting, who)
+		if len(r.watchers) == 0 {
+			delete(e.readings, q)
+		}
+	}
+	return len(e.readings) == 0
+}
+
+// last is the last observation of a queue, and whether it was begun at or after a moment.
+func (e *endpoint) last(q Queue, since time.Time) (Observation, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, ok := e.readings[q]
+	if !ok {
+		return Observation{}, false
+	}
+	return r.last, r.seen && !r.last.At.Before(since)
+}
+
+// ask has a queue read for who waits for a reading begun at or after a moment.
+func (e *endpoint) ask(who watcher, q Queue, since time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r, ok := e.readings[q]; ok {
+		r.waiting[who] = since
+		poke(e.wake)
+	}
+}
+
+// run reads until the context or the endpoint ends.
+func (e *endpoint) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-e.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	line := line{open: e.open}
+	defer line.close()
+	var pause, took time.Duration
+	last := time.Time{}
+	for ctx.Err() == nil {
+		now := e.meter.clock.Now()
+		wait, some := e.untilDue(now)
+		if some {
+			// What someone waits for is read at once, but an endpoint is never kept busy for more than a third of the time.
+			wait = max(wait, last.Add(max(leastGap, 2*took)).Sub(now))
+		}
+		wait = max(wait, last.Add(pause).Sub(now))
+		if !e.sleep(ctx, wait, some, pause > 0) {
+			continue
+		}
+		last = e.meter.clock.Now()
+		queues := e.due(last)
+		if len(queues) == 0 {
+			continue
+		}
+		results, err := line.read(ctx, queues)
+		if ctx.Err() != nil {
+			return
+		}
+		took = e.meter.clock.Since(last)
+		e.publish(last, took, queues, results, err)
+		pause = nextPause(pause, err)
+	}
+}
+
+// nextPause doubles from the first retry to the last, and starts again with a success.
+func nextPause(pause time.Duration, err error) time.Duration {
+	if err == nil {
+		return 0
+	}
+	return min(max(2*pause, firstRetry), lastRetry)
+}
+
+// sleep waits, and says whether the time has come; false where something happened meanwhile that the wait depends on.
+func (e *endpoint) sleep(ctx context.Context, wait time.Duration, urgent, failing bool) bool {
+	if wait <= 0 {
+		return true
+	}
+	timer := e.meter.clock.NewTimer(wait)
+	defer timer.Stop()
+	wake := e.wake
+	if urgent || failing {
+		wake = nil // nothing that may happen makes it sooner
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wake:
+		return false
+	case <-timer.C():
+		return true
+	}
+}
+
+// untilDue is how long until a queue is due, and whether someone waits for one now.
+func (e *endpoint) untilDue(now time.Time) (time.Duration, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	wait := time.Hour
+	for _, r := range e.readings {
+		if len(r.waiting) > 0 || !r.seen {
+			return 0, true
+		}
+		wait = min(wait, r.last.At.Add(r.interval()).Sub(now))
+	}
+	return wait, false
+}
+
+// due lists the queues to read now: those that someone waits for, and those whose interval is over, or nearly so, which
+// saves them a request of their own.
+func (e *endpoint) due(now time.Time) []Queue {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var queues []Queue
+	for q, r := range e.readings {
+		interval := r.interval()
+		if len(r.waiting) > 0 || !r.seen || !now.Before(r.last.At.Add(interval-interval/4)) {
+			queues = append(queues, q)
+		}
+	}
+	return queues
+}
+
+func (r *reading) interval() time.Duration {
+	shortest := time.Hour
+	for _, i := range r.watchers {
+		shortest = min(shortest, i)
+	}
+	return shortest
+}
+
+// publish keeps what was read and tells those concerned.
+func (e *endpoint) publish(at time.Time, took time.Duration, queues []Queue, results []Result, err error) {
+	type told struct {
+		who watcher
+		o   Observation
+	}
+	var read []told
+	changed := map[Owner]bool{}
+	e.mu.Lock()
+	for i, q := range queues {
+		r, ok := e.readings[q]
+		if !ok {
+			continue
+		}
+		result := Result{Err: err}
+		if err == nil {
+			result = results[i]
+		}
+		before, seen := r.last, r.seen
+		r.take(at, took, result)
+		for who := range r.watchers {
+			read = append(read, told{who, r.last})
+			since, waits := r.waiting[who]
+			answered := waits && !at.Before(since)
+			if answered {
+				delete(r.waiting, who)
+			}
+			if answered || !seen || tellsNew(before, r.last) {
+				changed[who.owner] = true
+			}
+		}
+	}
+	e.mu.Unlock()
+	for _, t := range read {
+		e.meter.read(t.who.owner, t.who.trigger, t.o)
+	}
+	for owner := range changed {
+		e.meter.changed(owner)
+	}
+}
+
+// take makes a result the last observation.
+func (r *reading) take(at time.Time, took time.Duration, result Result) {
+	o := Observation{At: at, Took: took, Fallen: r.last.Fallen, Err: result.Err}
+	if result.Err == nil {
+		o.Backlog = result.Backlog
+		if r.good {
+			o.Fallen += max(0, r.lastGood-result.Backlog.Waiting)
+		}
+		r.good, r.lastGood = true, result.Backlog.Waiting
+	}
+	r.last, r.seen = o, true
+}
+
+func tellsNew(a, b Observation) bool {
+	return a.Backlog != b.Backlog || (a.Err == nil) != (b.Err == nil) || (a.Err != nil && a.Err.Error() != b.Err.Error())
+}
+
+// line is a Reader that is opened when needed.
+type line struct {
+	open   func(context.Context) (Reader, error)
+	reader Reader
+}
+
+// read reads. A connection that has served before may have been cut while idle: then it is opened anew and read again,
+// once, before the failure counts.
+func (l *line) read(ctx context.Context, queues []Queue) ([]Result, error) {
+	served := l.reader != nil
+	results, err := l.attempt(ctx, queues)
+	if err != nil && served && ctx.Err() == nil {
+		results, err = l.attempt(ctx, queues)
+	}
+	return results, err
+}
+
+func (l *line) attempt(ctx context.Context, queues []Queue) ([]Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	if l.reader == nil {
+		reader, err := l.open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l.reader = reader
+	}
+	results, err := l.reader.Read(ctx, queues)
+	if err == nil && len(results) != len(queues) {
+		err = fmt.Errorf("the driver returned %d results for %d queues", len(results), len(queues))
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return results, nil
+}
+
+// close closes the connection, if there is one. What closing says is of no use: it is given up in any case.
+func (l *line) close() {
+	if l.reader != nil {
+		_ = l.reader.Close()
+		l.reader = nil
+	}
+}
