@@ -125,7 +125,7 @@ func (in Input) apart(free, missing int) []Share {
 	need := make([]int, len(in.Triggers))
 	for i, t := range in.Triggers {
 		demand, cover := t.demand(in)
-		need[i] = clampJobs(min(ceilDiv(demand-cover, t.perJob()), ceilDiv(t.eligible(), t.perJob())))
+		need[i] = clampJobs(min(ceilDiv(demand-cover, t.perJob()), ceilDiv(t.open(), t.perJob())))
 	}
 	given := make([]int, len(in.Triggers))
 	for range free {
@@ -177,6 +177,7 @@ func (in Input) mayKeepGoing(i int) bool {
 func (in Input) together(free, missing int) []Share {
 	var demands, waits []int64
 	var cover int64
+	notRunning := 0
 	for _, t := range in.Triggers {
 		if !t.Known {
 			return nil
@@ -184,12 +185,13 @@ func (in Input) together(free, missing int) []Share {
 		d, c := t.demand(in)
 		demands = append(demands, ceilDiv(d, t.perJob()))
 		waits = append(waits, ceilDiv(t.eligible(), t.perJob()))
+		notRunning = max(notRunning, t.NotRunning)
 		cover = max(cover, c/t.perJob())
 	}
 	if len(demands) == 0 {
 		return nil
 	}
-	need := clampJobs(min(in.Combine.of(demands)-cover, in.Combine.of(waits)))
+	need := clampJobs(min(in.Combine.of(demands)-cover, in.Combine.of(waits)-int64(notRunning)))
 	if n := min(free, max(need, missing)); n > 0 {
 		return []Share{{Jobs: n}}
 	}
@@ -217,19 +219,19 @@ func (c Combine) of(values []int64) int64 {
 
 // demand sets what ought to have a Job against what the active Jobs already stand for, in messages.
 func (t Trigger) demand(in Input) (demand, cover int64) {
-	waiting := t.eligible()
+	waiting, per := t.eligible(), t.perJob()
+	held := t.Held
 	if waiting == 0 {
-		return 0, 0
+		held = 0 // what is held is worked on already
 	}
-	per := t.perJob()
 	switch in.Strategy {
 	case Default:
-		return waiting + t.Held, int64(t.NotRunning+t.Running) * per
+		return waiting + held, int64(t.NotRunning+t.Running) * per
 	case Accurate:
 		return waiting, int64(t.Pending) * per
 	case Custom:
 		share := int64(t.Running) * in.RunningPercentage / 100
-		return max(0, waiting+t.Held-in.Deduction), (int64(t.NotRunning) + share) * per
+		return max(0, waiting+held-in.Deduction), (int64(t.NotRunning) + share) * per
 	case Eager:
 		return waiting, int64(t.NotRunning) * per
 	default:
@@ -243,6 +245,12 @@ func (t Trigger) eligible() int64 {
 		return 0
 	}
 	return t.Waiting
+}
+
+// open is how many messages no Job is on its way to for certain. A Job whose pod does not run has taken nothing, whatever
+// others take or hold; so no strategy makes more Jobs than these.
+func (t Trigger) open() int64 {
+	return max(0, t.eligible()-int64(t.NotRunning)*t.perJob())
 }
 
 func (t Trigger) perJob() int64 { return max(1, t.MessagesPerJob) }
