@@ -173,18 +173,18 @@ func TestABadClipIsTheInputsFaultAndLeavesNothing(t *testing.T) {
 		says  string // by the builtin encoder
 		only  string // the encoder that minds
 	}{
-		"empty":                     {func([]byte) []byte { return nil }, "empty", ""},
-		"garbage":                   {func([]byte) []byte { return []byte("this is no video\n") }, "YUV4MPEG2", ""},
-		"garbage without end":       {func([]byte) []byte { return bytes.Repeat([]byte("x"), 1<<16) }, "longer than", ""},
-		"cut off in the header":     {func(w []byte) []byte { return w[:20] }, "within a header", ""},
-		"cut off in a picture":      {func(w []byte) []byte { return w[:len(w)-100] }, "within frame 3", "builtin"},
-		"without a picture":         {func(w []byte) []byte { return w[:bytes.IndexByte(w, '\n')+1] }, "no frames", ""},
-		"damaged between pictures":  {func(w []byte) []byte { return bytes.Replace(w, []byte("FRAME"), []byte("FLAME"), 1) }, "frame 1 does not begin", "builtin"},
-		"without a width":           {func(w []byte) []byte { return bytes.Replace(w, []byte("W64 "), nil, 1) }, "lacks the width", ""},
-		"with a width of nothing":   {func(w []byte) []byte { return bytes.Replace(w, []byte("W64 "), []byte("W0 "), 1) }, "width", ""},
-		"with too large a picture":  {func(w []byte) []byte { return bytes.Replace(w, []byte("W64 H36"), []byte("W16384 H16384"), 1) }, "too large", "builtin"},
-		"with a rate of nonsense":   {func(w []byte) []byte { return bytes.Replace(w, []byte("F30:1"), []byte("F30"), 1) }, "frame rate", "builtin"},
-		"of a format not supported": {func(w []byte) []byte { return bytes.Replace(w, []byte("C420jpeg"), []byte("C420p10"), 1) }, "C420p10", "builtin"},
+		"empty":                      {func([]byte) []byte { return nil }, "empty", ""},
+		"garbage":                    {func([]byte) []byte { return []byte("this is no video\n") }, "YUV4MPEG2", ""},
+		"garbage without end":        {func([]byte) []byte { return bytes.Repeat([]byte("x"), 1<<16) }, "longer than", ""},
+		"cut off in the header":      {func(w []byte) []byte { return w[:20] }, "within a header", ""},
+		"cut off in a picture":       {func(w []byte) []byte { return w[:len(w)-100] }, "within frame 3", "builtin"},
+		"without a picture":          {func(w []byte) []byte { return w[:bytes.IndexByte(w, '\n')+1] }, "no frames", ""},
+		"damaged between pictures":   {func(w []byte) []byte { return bytes.Replace(w, []byte("FRAME"), []byte("FLAME"), 1) }, "frame 1 does not begin", "builtin"},
+		"without a width":            {func(w []byte) []byte { return bytes.Replace(w, []byte("W64 "), nil, 1) }, "lacks the width", ""},
+		"with a width below nothing": {func(w []byte) []byte { return bytes.Replace(w, []byte("W64 "), []byte("W-64 "), 1) }, "width", ""},
+		"with too large a picture":   {func(w []byte) []byte { return bytes.Replace(w, []byte("W64 H36"), []byte("W16384 H16384"), 1) }, "too large", "builtin"},
+		"with a rate of nonsense":    {func(w []byte) []byte { return bytes.Replace(w, []byte("F30:1"), []byte("F30"), 1) }, "frame rate", "builtin"},
+		"of a format not supported":  {func(w []byte) []byte { return bytes.Replace(w, []byte("C420jpeg"), []byte("C420p10"), 1) }, "C420p10", "builtin"},
 	} {
 		for encoder, run := range encoders(t) {
 			if tt.only != "" && tt.only != encoder {

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/longhaul-dev/longhaul/cmd/transcode-worker/internal/inbox"
+	"github.com/longhaul-dev/longhaul/cmd/transcode-worker/internal/worker"
+)
+
+const longHelp = `Take one message, transcode the clip that it names, and end.
+
+The broker is read from QUEUE_URI, such as amqp://host:5672/vhost or
+redis://host:6379/0, and from QUEUE_USERNAME and QUEUE_PASSWORD where they are
+not in it. Flags may be set by the variables that stand beside them. Each
+variable may have a variant for one trigger of several: in a Job for the trigger
+urgent, QUEUE_URGENT goes before QUEUE.
+
+Exit codes: 0 done, 3 no message, 64 bad settings, 65 message rejected,
+74 failed, 75 broker unreachable, 78 broker refuses, 143 stopped.`
+
+// newCommand builds the command line. The broker's URI, user and password have no flag, since others can see command
+// lines.
+func newCommand(env environment, stdout, stderr io.Writer) *cobra.Command {
+	s := worker.Settings{Log: stdout, StatusFiles: env.statusFiles()}
+	s.Inbox.URI = env.get("QUEUE_URI")
+	s.Inbox.Username, s.Inbox.Password = env.get("QUEUE_USERNAME"), env.get("QUEUE_PASSWORD")
+	command := &cobra.Command{
+		Use:           "transcode-worker",
+		Short:         "Take one message, transcode the clip that it names, and end",
+		Long:          longHelp,
+		Args:          noArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := env.fill(cmd.Flags()); err != nil {
+				return err
+			}
+			return worker.Run(cmd.Context(), s)
+		},
+	}
+	command.CompletionOptions.DisableDefaultCmd = true
+	command.SetOut(stdout)
+	command.SetErr(stderr)
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	addFlags(command.Flags(), &s, env.taker())
+	command.AddCommand(newMakeClip())
+	return command
+}
+
+func addFlags(flags *pflag.FlagSet, s *worker.Settings, taker string) {
+	flags.StringVar(&s.Inbox.Queue, "queue", "", "RabbitMQ queue or Redis list to take from")
+	flags.StringVar(&s.Inbox.ProcessingList, "processing-list", "", "Redis list that holds the message meanwhile")
+	flags.StringVar(&s.Inbox.Stream, "stream", "", "Redis stream to take from")
+	flags.StringVar(&s.Inbox.ConsumerGroup, "consumer-group", "", "consumer group of the Redis stream")
+	flags.StringVar(&s.Inbox.Taker, "taker", taker, "name for which Redis holds the message, the same for each try of a Job")
+	flags.BoolVar(&s.Inbox.Requeue, "requeue", false, "let a message that is no good wait again")
+	flags.DurationVar(&s.Wait, "wait", 5*time.Second, "how long to wait for a message")
+	flags.DurationVar(&s.Inbox.Patience, "patience", 30*time.Second, "how long to try while the broker cannot be reached")
+	flags.DurationVar(&s.StartDelay, "start-delay", 0, "how long to wait before asking for a message")
+	flags.StringVar(&s.InputDir, "input-dir", "", "folder where relative names of inputs begin")
+	flags.StringVar(&s.OutputDir, "output-dir", "", "folder where relative names of outputs begin")
+	flags.StringVar(&s.Encoder, "encoder", "auto", "auto, ffmpeg or builtin")
+	flags.Float64Var(&s.MaxSpeed, "max-speed", 0, "seconds of video to transcode in a second at most; 0 for no limit")
+	flags.VisitAll(func(f *pflag.Flag) { f.Usage += " ($" + variable(f.Name) + ")" })
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usage(err)
+	}
+	return nil
+}
+
+// usage makes an error one of how the program was called.
+func usage(err error) error {
+	return fmt.Errorf("%w: %w; see transcode-worker --help", inbox.ErrSettings, err)
+}
