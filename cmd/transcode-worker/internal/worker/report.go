@@ -16,8 +16,9 @@ const (
 	// statusPause and linePause are the least times between two writes of the status, and between two lines of progress.
 	statusPause = 200 * time.Millisecond
 	linePause   = time.Second
-	// maxError bounds an error in the status, in bytes: Kubernetes keeps 4096 of the termination log.
-	maxError = 2048
+	// maxError bounds an error in the status, in bytes. Kubernetes keeps 4096 of the termination log, and JSON may need six
+	// for one.
+	maxError = 512
 )
 
 // Status is what a status file says of the work.
