@@ -171,6 +171,7 @@ const (
 // Strategy is the rule by which messages become Jobs. Whatever the rule, no more Jobs are dispatched than messages wait,
 // and maxParallelism is applied last.
 //
+// +kubebuilder:validation:MinProperties=0
 // +kubebuilder:validation:XValidation:rule="has(self.custom) == (self.type == 'Custom')",message="custom belongs to type: Custom and is required there: set both or neither",fieldPath=".custom"
 // +kubebuilder:validation:XValidation:rule="!has(self.pendingPodConditions) || self.type == 'Accurate'",message="pendingPodConditions belongs to type: Accurate: set that type or remove the field",fieldPath=".pendingPodConditions"
 type Strategy struct {
@@ -227,6 +228,8 @@ const (
 )
 
 // Rollout says what an edit of the Job template does to Jobs that exist.
+//
+// +kubebuilder:validation:MinProperties=0
 type Rollout struct {
 	// strategy is Gradual (an edit never touches existing Jobs) or Immediate (unfinished Jobs of an older template are
 	// ended, with their grace period, once the triggers have been read with success). Finished Jobs are never touched.

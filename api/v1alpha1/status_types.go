@@ -51,17 +51,20 @@ const (
 )
 
 // ScaledJobStatus is what the manager last saw and did. It is written when something changed, at most once a second.
+//
+// +kubebuilder:validation:MinProperties=0
 type ScaledJobStatus struct {
 	// conditions are Ready, Active and Suspended.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// observedGeneration is the generation of the spec that this status is about.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// waiting is how many messages no one has taken, over all triggers.
@@ -100,13 +103,14 @@ type ScaledJobStatus struct {
 
 	// lastSequence is the highest number that a Job's name has carried. It only grows.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	LastSequence int64 `json:"lastSequence,omitempty"`
 
 	// triggers are what each trigger last showed.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Triggers []TriggerStatus `json:"triggers,omitempty"`
 }
