@@ -33,7 +33,7 @@ demo: ## Transcode 12 clips with 12 Jobs on this machine (BROKER=rabbitmq; DEMO_
 	@BROKER=$(BROKER) DEMO_KEEP=$(DEMO_KEEP) go run ./test/demo
 
 .PHONY: kube
-kube: bin/process-node ## Start a local Kubernetes with Longhaul's kinds, and a node that runs pods as processes
+kube: bin/process-node bin/transcode-worker ## Start a local Kubernetes with Longhaul's kinds, and a node that runs pods as processes
 	@.ci/kube start
 
 .PHONY: kube-stop
