@@ -118,7 +118,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 
 .PHONY: bench
 bench: ## Run all benchmarks, each for BENCHTIME
-	@packages="$$(grep -rEl --include='*_test.go' '^func Benchmark' --exclude-dir=kube . | xargs -r -n1 dirname | sort -u)"; \
+	@packages="$$(grep -rEl --include='*_test.go' '^func Benchmark' --exclude-dir=kube . | xargs -r -n1 dirname | sort -u || true)"; \
 	test -z "$$packages" || go test -run '^$$' -bench . -benchmem -benchtime '$(BENCHTIME)' $$packages
 
 .PHONY: brokers
