@@ -13,8 +13,9 @@ unset GOOS GOARCH
 
 cache=${LONGHAUL_CACHE:-$HOME/.cache/longhaul}/kube
 names=(etcd kube-apiserver kube-controller-manager kubectl)
-# Other work trees may use another digest: a folder goes only when nobody has asked for it for this many minutes.
-keep_minutes=60
+# Other work trees, and shells that noted a folder, may use another digest: a folder goes only when nobody has asked for
+# it for this many minutes and nothing runs from it.
+keep_minutes=1440
 
 # digest sets the variable digest. It starts as few processes as it can: every test run waits for it.
 digest() {
@@ -66,12 +67,21 @@ progress() {
 	if [[ -t 2 ]]; then echo >&2; fi
 }
 
+# remove_old removes what an interrupted build left behind, for this one holds the lock, and the folders out of use.
+remove_old() {
+	local old
+	while IFS= read -r -d '' old; do
+		# Processes of other users cannot be seen, and do not run from this cache.
+		[[ -n $(find /proc/[0-9]*/exe -maxdepth 0 -lname "$old/*" 2>/dev/null || true) ]] || rm -rf "$old"
+	done < <(find "$cache" -mindepth 1 -maxdepth 1 -type d \( -name '.building-*' -o -mmin "+$keep_minutes" \) ! -path "$1" -print0)
+}
+
 build() {
-	local folder=$1 work total name
+	local folder=$1 total name
 	echo "kube: building Kubernetes $(required k8s.io/kubernetes) and etcd $(required go.etcd.io/etcd/server/v3); the first time this takes 5 to 9 minutes on two cores" >&2
 	echo "kube: fetching modules" >&2
 	total=$(go list -deps . | wc -l)
-	work=$(mktemp -d "$cache/.building-XXXXXX")
+	work=$(mktemp -d "$cache/.building-XXXXXX") # not local: the trap reads it outside of this function
 	trap 'rm -rf "$work"' EXIT
 	go build -v -trimpath -ldflags "-s -w $(version_flags)" -o "$work/kube" . 2>&1 | progress "$total"
 	for name in "${names[@]}"; do
@@ -81,8 +91,7 @@ build() {
 	mv -T "$work" "$folder"
 	trap - EXIT
 	echo "kube: built in $SECONDS s" >&2
-	# What an interrupted build left behind goes as well: this one holds the lock.
-	find "$cache" -mindepth 1 -maxdepth 1 -type d \( -name '.building-*' -o -mmin "+$keep_minutes" \) ! -path "$folder" -exec rm -rf {} +
+	remove_old "$folder"
 }
 
 digest
@@ -96,5 +105,5 @@ if [[ ! -d $folder ]]; then
 	fi
 	[[ -d $folder ]] || build "$folder"
 fi
-touch "$folder"
+touch -c "$folder"
 echo "$folder"
