@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
+	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
@@ -30,6 +31,8 @@ func main() {
 	case "kubectl":
 		os.Exit(cli.Run(kubectl.NewDefaultKubectlCommand()))
 	default:
+		// Kubernetes puts flags of its own, such as a --version, on this set, and every cobra command takes them over.
+		pflag.CommandLine = pflag.NewFlagSet("kube", pflag.ContinueOnError)
 		os.Exit(command.Main(os.Args[1:], os.Stdout, os.Stderr, version()))
 	}
 }
