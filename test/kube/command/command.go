@@ -80,7 +80,7 @@ func addOptions(command *cobra.Command, options *controlplane.Options) {
 	addDir(command, &options.Dir)
 	flags := command.Flags()
 	flags.StringSliceVar(&options.Controllers, "controllers", controlplane.DefaultControllers(),
-		"controllers to run, as for kube-controller-manager")
+		"controllers to run, in the terms of kube-controller-manager: names, * for all, -name for all but")
 	flags.StringVar(&options.AuditPolicy, "audit-policy", "",
 		"file with an audit policy; requests are then logged to audit.log in the folder (none by default)")
 	flags.DurationVar(&options.Timeout, "timeout", 2*time.Minute, "how long it may take to be ready")

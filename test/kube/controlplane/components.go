@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -125,6 +126,12 @@ func (f folder) controllerManager(p ports, controllers []string) component {
 			"--concurrent-job-syncs=32",
 		},
 	}
+}
+
+// enabled tells whether a list for the controller manager turns a controller on: by its name, or by the star that stands
+// for all, unless its name with a minus takes it out.
+func enabled(controllers []string, name string) bool {
+	return slices.Contains(controllers, name) || slices.Contains(controllers, "*") && !slices.Contains(controllers, "-"+name)
 }
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

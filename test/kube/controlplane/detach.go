@@ -39,7 +39,10 @@ func Start(ctx context.Context, dir string, command *exec.Cmd) (state State, alr
 			if ours, err = f.detach(command); err != nil {
 				return State{}, false, err
 			}
-		case (processes{ours}).ended() != nil:
+		case (processes{ours}).ended() == nil: // it has not got to the lock, or has just let go of it
+		case ours.err == nil:
+			return State{}, false, errors.New("the control plane was stopped before it was ready")
+		default:
 			return State{}, false, errors.New(lastLines(ours.log))
 		}
 		select {

@@ -100,12 +100,12 @@ func (p *process) failure() error {
 	return fmt.Errorf("%s ended (%s); %s", p.name, how, lastLines(p.log))
 }
 
-// newLog opens an empty log and keeps the one of the time before, if there is one, as <path>.old.
+// newLog opens a new log and keeps the one of the time before, if there is one, as <path>.old.
 func newLog(path string) (*os.File, error) {
 	if err := os.Rename(path, path+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("putting the last log aside: %w", err)
 	}
-	log, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making a log: %w", err)
 	}

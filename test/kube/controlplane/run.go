@@ -104,7 +104,7 @@ func (k *keeper) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if slices.Contains(k.options.Controllers, serviceAccountController) {
+	if enabled(k.options.Controllers, serviceAccountController) {
 		if err := asks.wait(ctx, k.state.Server+"/api/v1/namespaces/default/serviceaccounts/default", k.running); err != nil {
 			return err
 		}
