@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,7 +126,7 @@ func TestACreateThatFailsInMidBatchCostsNoJobAndMakesNoneTwice(t *testing.T) {
 		"connection refused":  errors.New("dial tcp: connection refused"),
 		"name taken, it says": apierrors.NewAlreadyExists(jobs, "transcode-000003"),
 	} {
-		for _, concurrency := range []int{1, 4} {
+		for _, concurrency := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s, %d at a time", what, concurrency), func(t *testing.T) {
 				t.Parallel()
 				eachKind(t, func(t *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
@@ -141,8 +142,8 @@ func TestACreateThatFailsInMidBatchCostsNoJobAndMakesNoneTwice(t *testing.T) {
 					}
 					m.passes(2)
 					// Those already on their way when the third failed were created as well.
-					if got := len(w.jobs()); got < 2 || got > 2+concurrency {
-						t.Fatalf("the batch that failed made %d Jobs, want 2 to %d", got, 2+concurrency)
+					if got := len(w.jobs()); got < 2 || got > 2+2*concurrency {
+						t.Fatalf("the batch that failed made %d Jobs, want 2 to %d", got, 2+2*concurrency)
 					}
 					m.settle()
 					m.workOff(8)
@@ -368,8 +369,9 @@ func TestNoNumberIsUsedAgainThoughTheStatusWasNeverWritten(t *testing.T) {
 		m = w.manager()
 		w.broker.put(videos, 1)
 		m.settle()
+		slices.Sort(w.tried) // two were created at a time
 		if diff := cmp.Diff([]string{"transcode-000001", "transcode-000002", "transcode-000003"}, w.tried); diff != "" {
-			t.Errorf("the names tried (-want +got):\n%s", diff)
+			t.Errorf("the names tried, each once (-want +got):\n%s", diff)
 		}
 		m.step(time.Minute)
 		m.settle()
