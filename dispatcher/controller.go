@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -72,14 +73,15 @@ func New(o Options) *Controller {
 func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	var sj v1alpha1.ScaledJob
 	err := c.Client.Get(ctx, req.NamespacedName, &sj)
-	if client.IgnoreNotFound(err) != nil {
+	gone := apierrors.IsNotFound(err)
+	if err != nil && !gone {
 		return reconcile.Result{}, fmt.Errorf("reading the ScaledJob: %w", err)
 	}
-	mine, selectErr := c.selected(ctx, req.Namespace)
-	if selectErr != nil {
-		return reconcile.Result{}, selectErr
+	mine, err := c.selected(ctx, req.Namespace)
+	if err != nil {
+		return reconcile.Result{}, err
 	}
-	if err != nil || !mine || sj.DeletionTimestamp != nil {
+	if gone || !mine || sj.DeletionTimestamp != nil {
 		c.forget(req.NamespacedName)
 		return reconcile.Result{}, nil
 	}

@@ -44,7 +44,7 @@ func (w *Waker) start(_ context.Context, queue workqueue.TypedRateLimitingInterf
 	return nil
 }
 
-// SetupWithManager has a manager run the Controller: up to passes passes at a time, over different ScaledJobs.
+// SetupWithManager has a manager run the Controller: at most so many passes at a time, over different ScaledJobs.
 func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager, w *Waker, passes int) error {
 	if err := IndexFields(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err

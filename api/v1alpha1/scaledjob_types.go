@@ -24,7 +24,7 @@ import (
 // +kubebuilder:printcolumn:name="Last Dispatch",type=date,JSONPath=`.status.lastDispatchTime`,priority=1
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 52",message="metadata.name must have at most 52 characters: Jobs are called <name>-<sequence> and their pods' names must fit 63; choose a shorter name",fieldPath=".metadata.name"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 52",message="metadata.name must have at most 52 characters: Jobs are called <name>-<sequence> and their pods' names must fit 63; choose a shorter name"
 type ScaledJob struct {
 	metav1.TypeMeta `json:",inline"`
 

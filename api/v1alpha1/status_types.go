@@ -138,7 +138,7 @@ type TriggerStatus struct {
 	LastReadTime *metav1.Time `json:"lastReadTime,omitempty"`
 
 	// lastScheduleTime is the latest time of a cron trigger for which all Jobs were dispatched, or that a later one
-	// replaced.
+	// replaced; before the first, since when the schedule is followed.
 	// +optional
 	LastScheduleTime *metav1.Time `json:"lastScheduleTime,omitempty"`
 

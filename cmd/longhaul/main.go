@@ -5,16 +5,14 @@ package main
 import (
 	"fmt"
 	"os"
+	_ "time/tzdata" // the image has no time zones of its own, and cron triggers name them
 
 	"github.com/spf13/cobra"
 	ctrl "sigs.k8s.io/controller-runtime"
-
-	// The image has no time zones of its own, and cron triggers name them.
-	_ "time/tzdata"
 )
 
 // version is set when building.
-var version = "devel" //nolint:gochecknoglobals // the linker can set nothing else
+var version = "devel"
 
 func main() {
 	if err := command().ExecuteContext(ctrl.SetupSignalHandler()); err != nil {

@@ -155,7 +155,7 @@ func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector l
 	if err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	waker := dispatcher.NewWaker()
+	waker := &dispatcher.Waker{}
 	meter := trigger.NewMeter(clock.RealClock{}, waker.Wake, measured.Read)
 	if err := mgr.Add(meter); err != nil {
 		return fmt.Errorf("adding the meter: %w", err)

@@ -69,7 +69,6 @@ type simulation struct {
 	ledger     decide.Ledger
 	known      bool
 	lastRead   int
-	readFallen int64
 	dispatched int64
 	failures   int
 	shownAll   tick

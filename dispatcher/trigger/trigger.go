@@ -38,6 +38,8 @@ type Source struct {
 
 // Queue names what is read at an endpoint. It is comparable: triggers that name the same Queue share one reading.
 type Queue struct {
+	// Kind tells apart what one endpoint reads in different ways, such as lists and streams. Empty where there is one way.
+	Kind string
 	// Name is the broker's name of the queue, list or stream.
 	Name string
 	// Beside is what tells held messages, where the dialect needs a second name: a list's processing list, a stream's
@@ -49,7 +51,8 @@ type Queue struct {
 type Reader interface {
 	// Read reads every queue named, in as few requests as the broker allows, and returns one Result for each, in order.
 	// It reads live figures, and held before waiting where it cannot have both at one instant: a message taken between
-	// the two must not seem to be neither, or a Job is dispatched for it again.
+	// the two then counts as neither, which errs towards too few. The other way round it counts as both, and a Job is
+	// dispatched for it again.
 	//
 	// A queue that cannot be read (missing, of the wrong kind) has its own error in its Result; the others are read all
 	// the same. A returned error means that the connection is of no more use: the meter closes the Reader and opens

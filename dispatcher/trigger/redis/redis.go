@@ -1,0 +1,173 @@
+// Package redis is the triggers that read Redis lists and streams.
+//
+// A list's messages wait in it; a worker takes one by removing it. Where workers move what they take to a processing list
+// (LMOVE), and remove it there when they are done, that list's length is what is held.
+//
+// A stream's messages are read through a consumer group: waiting is the group's lag, the entries that no consumer was
+// given, and held is its pending entries, given and not yet acknowledged.
+//
+// All that is read at one server, with one set of credentials, is read over one connection in one pipeline. The client
+// library follows Sentinels and the slots of a cluster. It must be the primary that is read: the counts of a replica lag.
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/access"
+)
+
+const (
+	kindList   = "list"
+	kindStream = "stream"
+)
+
+// ListSource turns the settings of a list into what the meter reads. An error names the field at fault and the remedy.
+func ListSource(spec *v1alpha1.RedisListTrigger, secrets trigger.Secrets) (trigger.Source, error) {
+	return source("redisList", &spec.RedisConnection, secrets, trigger.Queue{
+		Kind: kindList, Name: spec.List, Beside: spec.ProcessingList,
+	})
+}
+
+// StreamSource turns the settings of a stream into what the meter reads. An error names the field at fault and the remedy.
+func StreamSource(spec *v1alpha1.RedisStreamTrigger, secrets trigger.Secrets) (trigger.Source, error) {
+	return source("redisStream", &spec.RedisConnection, secrets, trigger.Queue{
+		Kind: kindStream, Name: spec.Stream, Beside: spec.ConsumerGroup,
+	})
+}
+
+func source(field string, c *v1alpha1.RedisConnection, secrets trigger.Secrets, queue trigger.Queue) (trigger.Source, error) {
+	settings := access.New(secrets)
+	options := redis.UniversalOptions{
+		Addrs:      c.Addresses,
+		ClientName: "longhaul",
+		MasterName: c.SentinelMaster,
+		// The meter reads an endpoint with one pipeline at a time.
+		PoolSize: 1,
+		// The meter tries again, and it waits between attempts.
+		MaxRetries:            -1,
+		DialerRetries:         1,
+		ContextTimeoutEnabled: true,
+		// What XINFO answers is the same in all versions of this protocol.
+		Protocol: 2,
+	}
+	if c.Database != nil {
+		options.DB = int(*c.Database)
+	}
+	if c.Cluster != nil {
+		options.IsClusterMode = *c.Cluster
+	}
+	var err error
+	if options.Username, err = settings.Value(field+".username", c.Username); err != nil {
+		return trigger.Source{}, err
+	}
+	if options.Password, err = settings.Value(field+".password", c.Password); err != nil {
+		return trigger.Source{}, err
+	}
+	if options.Username != "" && options.Password == "" {
+		return trigger.Source{}, fmt.Errorf("%s.username is set without %s.password: set both, or remove username", field, field)
+	}
+	if c.TLS != nil {
+		if options.TLSConfig, err = settings.TLS(field+".tls", c.TLS); err != nil {
+			return trigger.Source{}, err
+		}
+	}
+	name := describe(&options)
+	return trigger.Source{
+		Endpoint: name + " " + settings.Digest(),
+		Queue:    queue,
+		Open: func(ctx context.Context) (trigger.Reader, error) {
+			// A copy, for the library changes what it is given.
+			own := options
+			own.TLSConfig = clone(options.TLSConfig)
+			return open(ctx, &own, name)
+		},
+	}, nil
+}
+
+func clone(c *tls.Config) *tls.Config {
+	if c == nil {
+		return nil
+	}
+	return c.Clone()
+}
+
+// describe names a server, Sentinel group or cluster without credentials.
+func describe(o *redis.UniversalOptions) string {
+	scheme, addresses := "redis", strings.Join(o.Addrs, ",")
+	if o.TLSConfig != nil {
+		scheme = "rediss"
+	}
+	switch {
+	case o.MasterName != "":
+		return fmt.Sprintf("%s://%s/%d (Sentinel master %s)", scheme, addresses, o.DB, o.MasterName)
+	case o.IsClusterMode || len(o.Addrs) > 1:
+		return fmt.Sprintf("%s://%s (cluster)", scheme, addresses)
+	default:
+		return fmt.Sprintf("%s://%s/%d", scheme, addresses, o.DB)
+	}
+}
+
+func open(ctx context.Context, options *redis.UniversalOptions, name string) (trigger.Reader, error) {
+	client := redis.NewUniversalClient(options)
+	if err := client.Ping(ctx).Err(); err != nil {
+		_ = client.Close()
+		return nil, fmt.Errorf("connecting to %s: %w", name, err)
+	}
+	return &reader{client: client, name: name}, nil
+}
+
+// reader is a connection to one server, Sentinel group or cluster.
+type reader struct {
+	client redis.UniversalClient
+	name   string
+}
+
+// Read implements trigger.Reader.
+func (r *reader) Read(ctx context.Context, queues []trigger.Queue) ([]trigger.Result, error) {
+	pipeline := r.client.Pipeline()
+	answers := make([]answer, len(queues))
+	for i, q := range queues {
+		answers[i] = ask(ctx, pipeline, q)
+	}
+	// What it returns is the first error of a command; each is looked at below.
+	_, _ = pipeline.Exec(ctx)
+	results := make([]trigger.Result, len(queues))
+	unanswered := 0
+	for i, q := range queues {
+		var last string
+		results[i].Backlog, last, results[i].Err = answers[i].backlog(q)
+		if last != "" {
+			results[i].Backlog.Waiting, results[i].Err = r.count(ctx, q, last)
+		}
+		if err := results[i].Err; err != nil && !answered(err) {
+			unanswered++
+		}
+	}
+	// In a cluster one server may be down and the others not.
+	if len(queues) > 0 && unanswered == len(queues) {
+		return nil, fmt.Errorf("reading from %s: %w", r.name, results[0].Err)
+	}
+	return results, nil
+}
+
+// answered says whether an error is a server's answer, or our reading of it, rather than the lack of one.
+func answered(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) || errors.Is(err, trigger.ErrNotFound)
+}
+
+// Close implements trigger.Reader.
+func (r *reader) Close() error {
+	if err := r.client.Close(); err != nil {
+		return fmt.Errorf("closing the connection to %s: %w", r.name, err)
+	}
+	return nil
+}
