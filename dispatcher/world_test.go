@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,7 +49,10 @@ const (
 	between = 10 * time.Millisecond
 )
 
-var key = types.NamespacedName{Namespace: namespace, Name: name}
+var (
+	key     = types.NamespacedName{Namespace: namespace, Name: name}
+	request = reconcile.Request{NamespacedName: key}
+)
 
 // story tells what happens in a new world.
 func story(t *testing.T, tell func(t *testing.T, w *world)) {
@@ -329,8 +333,7 @@ type manager struct {
 	// statusWrites counts the status writes that the API server took.
 	statusWrites int
 
-	mu     sync.Mutex
-	woken  int
+	woken  atomic.Bool // by the meter
 	killed context.CancelFunc
 }
 
@@ -356,11 +359,7 @@ func (w *world) manager(changes ...func(*dispatcher.Options)) *manager {
 	m := &manager{world: w, metrics: prometheus.NewRegistry(), events: &recorder{}}
 	measured, err := dispatcher.NewMetrics(m.metrics)
 	w.must(err)
-	meter := trigger.NewMeter(w.clock, func(trigger.Owner) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.woken++
-	}, measured.Read)
+	meter := trigger.NewMeter(w.clock, func(trigger.Owner) { m.woken.Store(true) }, measured.Read)
 	ctx, kill := context.WithCancel(w.t.Context())
 	m.killed = kill
 	go func() { _ = meter.Start(ctx) }() // it never fails
@@ -485,7 +484,7 @@ func (r liveReader) List(ctx context.Context, list client.ObjectList, opts ...cl
 // try makes a pass, which may fail, and lets the meter do what it was asked for.
 func (m *manager) try() (reconcile.Result, error) {
 	m.t.Helper()
-	result, err := m.controller.Reconcile(m.t.Context(), reconcile.Request{NamespacedName: key})
+	result, err := m.controller.Reconcile(m.t.Context(), request)
 	synctest.Wait()
 	if err == nil && result.RequeueAfter <= 0 {
 		if getErr := m.api.Get(m.t.Context(), key, &v1alpha1.ScaledJob{}); getErr == nil {
@@ -513,14 +512,17 @@ func (m *manager) passes(n int) {
 	}
 }
 
-// follow makes passes when the controller says that one is due, as the work queue does, for as long as given. What would
-// wake it besides is left out.
+// follow makes passes as the work queue does, for as long as given: when the controller says that one is due, and when the
+// meter tells something new.
 func (m *manager) follow(d time.Duration) {
 	m.t.Helper()
 	end := m.clock.Now().Add(d)
 	for m.clock.Now().Before(end) {
-		result := m.pass()
-		m.step(min(max(result.RequeueAfter, time.Millisecond), end.Sub(m.clock.Now())))
+		m.woken.Store(false)
+		due := m.clock.Now().Add(m.pass().RequeueAfter)
+		for m.step(between); m.clock.Now().Before(due) && m.clock.Now().Before(end) && !m.woken.Load(); {
+			m.step(between)
+		}
 	}
 }
 

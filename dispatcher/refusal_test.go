@@ -1,0 +1,148 @@
+package dispatcher_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+)
+
+// quota has the API server refuse Jobs beyond a number, dry runs as well, and count how often it did.
+func (w *world) quota(most int) (refused *int) {
+	refused = new(int)
+	w.admit = func(job *batchv1.Job, _ bool) error {
+		var list batchv1.JobList
+		if err := w.api.List(w.t.Context(), &list); err != nil {
+			return err
+		}
+		if len(list.Items) < most {
+			return nil
+		}
+		*refused++
+		return apierrors.NewForbidden(jobs, job.Name, errors.New("exceeded quota: few-jobs, requested: count/jobs.batch=1"))
+	}
+	return refused
+}
+
+func TestAQuotaIsTriedAtGrowingIntervalsAndSaidInTheServersWords(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(t *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
+		m := w.manager()
+		w.apply(newScaledJob(triggers(queue(videos))))
+		m.settle()
+		refused := w.quota(2)
+		w.broker.set(videos, 5, 0)
+		m.step(time.Second)
+		m.passes(1)
+		first := *refused
+		if first == 0 || first > 3 {
+			t.Errorf("the first batch was refused %d times, want 1 to 3", first)
+		}
+		m.follow(2 * time.Second)
+		message := w.wantReady("False", "CreationRefused")
+		if want := "exceeded quota: few-jobs, requested: count/jobs.batch=1"; !strings.Contains(message, want) {
+			t.Errorf("Ready says %q, want the server's words %q", message, want)
+		}
+		if s := w.scaledJob().Status; *s.Starting != 2 {
+			t.Errorf("the status counts %d starting Jobs, want the 2 that exist", *s.Starting)
+		}
+		m.follow(62 * time.Second)
+		w.wantJobs(2)
+		// After 1 s, 2 s, 4 s, 8 s, 16 s and 32 s.
+		if again := *refused - first; again < 5 || again > 7 {
+			t.Errorf("in a minute it was tried again %d times, want 5 to 7", again)
+		}
+		w.admit = nil
+		m.follow(61 * time.Second)
+		w.wantReady("True", "Dispatching")
+		m.workOff(5)
+	})
+}
+
+func TestARefusalEndsThoughNothingWaitsAnyLonger(t *testing.T) {
+	t.Parallel()
+	story(t, func(_ *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob())
+		m.settle()
+		w.quota(0)
+		w.broker.set(videos, 1, 0)
+		m.step(time.Second)
+		m.follow(3 * time.Second)
+		w.wantReady("False", "CreationRefused")
+		w.broker.set(videos, 0, 0)
+		m.follow(2 * time.Second)
+		w.admit = nil
+		m.follow(10 * time.Second)
+		w.wantReady("True", "Dispatching")
+		w.wantJobs(0)
+	})
+}
+
+func TestABadTemplateShowsBeforeAnyMessageWaitsAndAnEditMendsIt(t *testing.T) {
+	t.Parallel()
+	kind := schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
+	for what, refusal := range map[string]error{
+		"invalid": apierrors.NewInvalid(kind, "transcode-000000", field.ErrorList{
+			field.Invalid(field.NewPath("spec", "template", "spec", "containers").Index(0).Child("image"), "", "must not be empty"),
+		}),
+		"bad request": apierrors.NewBadRequest("spec.template.spec.containers[0].image: must not be empty"),
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			story(t, func(t *testing.T, w *world) {
+				m := w.manager()
+				w.admit = func(job *batchv1.Job, _ bool) error {
+					if job.Spec.Template.Spec.Containers[0].Image == "" {
+						return refusal
+					}
+					return nil
+				}
+				w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { sj.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image = "" }))
+				m.passes(1)
+				if got := w.wantReady("False", "TemplateInvalid"); !strings.Contains(got, "containers[0].image") {
+					t.Errorf("Ready says %q, want the server's words", got)
+				}
+				w.broker.set(videos, 3, 0)
+				m.step(time.Second)
+				m.settle()
+				w.wantJobs(0)
+				if len(w.tried) > 0 {
+					t.Errorf("%v were tried, though the template is known to be bad", w.tried)
+				}
+				w.edit(func(sj *v1alpha1.ScaledJob) { sj.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image = "worker:2" })
+				m.settle()
+				w.wantReady("True", "Dispatching")
+				m.workOff(3)
+			})
+		})
+	}
+}
+
+func TestATemplateIsTriedOnceAndWithoutMakingAJob(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		dryRuns := 0
+		w.admit = func(_ *batchv1.Job, dryRun bool) error {
+			if dryRun {
+				dryRuns++
+			}
+			return nil
+		}
+		w.apply(newScaledJob())
+		m.settle()
+		m.follow(5 * time.Minute)
+		if dryRuns != 1 {
+			t.Errorf("the template was tried %d times, want once", dryRuns)
+		}
+		w.wantJobs(0)
+	})
+}
