@@ -353,17 +353,21 @@ func patched(namespace, patch string) (*unstructured.Unstructured, error) {
 	return &o, nil
 }
 
-// lines are the words of a refusal, one cause a line.
+// lines are the words of a refusal, one cause a line. The API server's order differs from time to time.
 func lines(status *apierrors.StatusError) string {
-	var out strings.Builder
 	details := status.ErrStatus.Details
 	if details == nil || len(details.Causes) == 0 {
 		return abridged(status.ErrStatus.Message) + "\n"
 	}
+	var told []string
 	for _, cause := range details.Causes {
-		fmt.Fprintf(&out, "%s: %s\n", cause.Field, abridged(cause.Message))
+		// What the API server adds to errors that keep it from looking at rules says nothing about the field.
+		if !strings.Contains(cause.Message, "some validation rules were not checked") {
+			told = append(told, fmt.Sprintf("%s: %s\n", cause.Field, abridged(cause.Message)))
+		}
 	}
-	return out.String()
+	slices.Sort(told)
+	return strings.Join(told, "")
 }
 
 // abridged shortens what is long only to be too long.
