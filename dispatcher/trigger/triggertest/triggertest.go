@@ -74,6 +74,7 @@ func Run(t *testing.T, d Dialect) {
 	t.Helper()
 	for name, story := range map[string]func(*story){
 		"a message waits, is held and is gone":             waitsIsHeldAndIsGone,
+		"what is held shows in the end":                    heldShows,
 		"a rejected message waits again":                   rejectedWaitsAgain,
 		"a purge leaves what is held":                      purgeLeavesHeld,
 		"a missing queue heals, and others are read":       missingHeals,
@@ -100,6 +101,24 @@ func waitsIsHeldAndIsGone(s *story) {
 	s.shows(1, 1)
 	s.acknowledge()
 	s.shows(1, 0)
+}
+
+// heldShows holds for what is told at all, however late.
+func heldShows(s *story) {
+	s.put(2)
+	s.take()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	ticks := clock.RealClock{}.NewTicker(100 * time.Millisecond)
+	defer ticks.Stop()
+	for s.dialect.Tells >= Held && read(s.t, s.reader, s.source)[0].Backlog.Held != 1 {
+		select {
+		case <-ctx.Done():
+			s.t.Fatalf("after %s, the message that was taken does not show", patience)
+		case <-ticks.C():
+		}
+	}
+	s.shows(1, 1)
 }
 
 func rejectedWaitsAgain(s *story) {
