@@ -41,7 +41,7 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.Float32Var(&s.qps, "kube-api-qps", 300, "requests per second to the API server")
 	f.IntVar(&s.burst, "kube-api-burst", 500, "requests at once to the API server beyond --kube-api-qps")
 	f.IntVar(&s.creationConcurrency, "creation-concurrency", 32, "Jobs to create at a time")
-	f.IntVar(&s.passes, "concurrent-passes", 16, "ScaledJobs to look at at a time")
+	f.IntVar(&s.passes, "concurrent-passes", 16, "ScaledJobs to look at concurrently")
 	f.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "format of the log: text or json")
 }

@@ -199,6 +199,7 @@ func (a *account) sum() (summary, error) {
 			s.Succeeded++
 		case jobFailed:
 			s.Failed++
+		default: // it had not ended
 		}
 	}
 	return s, a.lost

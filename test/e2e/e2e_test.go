@@ -138,7 +138,7 @@ func (s *stage) scenario(t *testing.T, happen func(ctx context.Context, until fu
 		t.Error(err)
 	}
 	for _, r := range runs {
-		t.Run(r.kind, func(t *testing.T) { //nolint:paralleltest // all of them run by now
+		t.Run(r.kind, func(t *testing.T) {
 			if err := <-r.ended; err != nil {
 				t.Error(err)
 			}

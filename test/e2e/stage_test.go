@@ -14,12 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -34,6 +36,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard()) // of the helpers that install the kinds
 	code := brokers.Run(m)
 	stages.strike()
 	os.Exit(code)
@@ -97,7 +100,8 @@ func build(ctx context.Context, assets string) (*stage, error) {
 	if err := s.startPlane(ctx, assets); err != nil {
 		return nil, err
 	}
-	return s, s.startNode()
+	err = s.startNode(ctx)
+	return s, err
 }
 
 func (s *stage) bin(name string) string { return filepath.Join(s.dir, "bin", name) }
@@ -129,8 +133,9 @@ func (s *stage) startPlane(ctx context.Context, assets string) error {
 	return err
 }
 
-func (s *stage) startNode() error {
-	ctx, end := context.WithCancel(context.Background())
+func (s *stage) startNode(ctx context.Context) error {
+	// It outlives the test that asks for it first.
+	ctx, end := context.WithCancel(context.WithoutCancel(ctx))
 	s.endNode, s.nodeEnded = end, make(chan error, 1)
 	ready := make(chan struct{})
 	config := rest.CopyConfig(s.config)
@@ -187,7 +192,9 @@ func (s *sharedStage) strike() {
 	}
 	if s.stage.endNode != nil {
 		s.stage.endNode()
-		<-s.stage.nodeEnded
+		if err := <-s.stage.nodeEnded; err != nil {
+			fmt.Fprintln(os.Stderr, "the node:", err)
+		}
 	}
 	if p := s.stage.plane; p != nil && p.Process != nil {
 		_ = p.Process.Signal(syscall.SIGTERM)
