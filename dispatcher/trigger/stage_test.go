@@ -23,9 +23,10 @@ type stage struct {
 	t     *testing.T
 	epoch time.Time
 	meter *trigger.Meter
-	// end ends the meter's context; ended is closed when Start has returned.
-	end   context.CancelFunc
-	ended chan struct{}
+	// end ends the meter's context; ended is closed when Start has returned. Both are set by start.
+	end     context.CancelFunc
+	ended   chan struct{}
+	brokers []*broker
 
 	mu       sync.Mutex
 	changes  []change
@@ -49,10 +50,18 @@ type reading struct {
 func play(t *testing.T, story func(s *stage)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &stage{t: t, epoch: time.Now(), ended: make(chan struct{}), end: func() {}}
+		s := &stage{t: t, epoch: time.Now()}
 		s.meter = trigger.NewMeter(clock.RealClock{}, s.onChange, s.onRead)
 		story(s)
-		s.end()
+		if s.end != nil {
+			s.end()
+			<-s.ended
+		}
+		for _, b := range s.brokers {
+			if _, opened, closed := b.log(); opened != closed {
+				t.Errorf("%s saw %d connections opened and only %d closed when the meter had stopped", b.name, opened, closed)
+			}
+		}
 	})
 }
 
@@ -60,7 +69,7 @@ func play(t *testing.T, story func(s *stage)) {
 func (s *stage) start() {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
-	s.end = cancel
+	s.end, s.ended = cancel, make(chan struct{})
 	go func() {
 		defer close(s.ended)
 		if err := s.meter.Start(ctx); err != nil {
@@ -159,6 +168,7 @@ func (s *stage) broker(name string, queues ...string) *broker {
 	for _, q := range queues {
 		b.backlogs[q] = trigger.Backlog{}
 	}
+	s.brokers = append(s.brokers, b)
 	return b
 }
 
@@ -248,13 +258,7 @@ func (b *broker) open(ctx context.Context) (trigger.Reader, error) {
 			return nil, err
 		}
 	}
-	r := &reader{broker: b}
-	b.t.Cleanup(func() {
-		if !r.closed {
-			b.t.Errorf("a connection to %s was left open", b.name)
-		}
-	})
-	return r, nil
+	return &reader{broker: b}, nil
 }
 
 // reader is a connection to a broker that insists on what Reader promises.
