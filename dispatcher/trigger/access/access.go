@@ -61,6 +61,9 @@ func (s *Settings) Value(field string, ref *v1alpha1.SecretKeyRef) (string, erro
 // URI is the URI that a field gives, of one of the schemes, with a host.
 func (s *Settings) URI(field string, source *v1alpha1.URISource, example string, schemes ...string) (*url.URL, error) {
 	text, where := source.Value, fmt.Sprintf("%s.value %q", field, source.Value)
+	if strings.Contains(text, "@") {
+		where = field + ".value" // what is wrong with it may be that it has a password in it
+	}
 	if ref := source.SecretKeyRef; ref != nil {
 		value, err := s.Value(field+".secretKeyRef", ref)
 		if err != nil {
