@@ -71,7 +71,7 @@ func TestEachMessageGetsOneJobThoughTheLeaderIsKilled(t *testing.T) { //nolint:p
 			if err != nil {
 				return err
 			}
-			if strings.Contains(string(log), "successfully acquired lease") {
+			if strings.Contains(string(log), "acquired lease") {
 				m.kill()
 			}
 		}
