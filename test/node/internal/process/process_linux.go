@@ -11,6 +11,9 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
+// onMainThread tells whether the caller runs on the program's first thread. Go never ends that one.
+func onMainThread() bool { return unix.Gettid() == unix.Getpid() }
+
 // reap waits for the process, and ends its group while the dead leader still keeps the group's id from being given to
 // another.
 func (p *Process) reap() {

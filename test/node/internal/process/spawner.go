@@ -44,6 +44,17 @@ func NewSpawner() *Spawner {
 // serve never unlocks its thread, which ends with it.
 func (s *Spawner) serve() {
 	runtime.LockOSThread()
+	if onMainThread() {
+		// This one would stay, and the processes with it. While it is held, another gets the work.
+		defer runtime.UnlockOSThread()
+		taken := make(chan struct{})
+		go func() {
+			defer close(taken)
+			s.serve()
+		}()
+		<-taken
+		return
+	}
 	for {
 		select {
 		case r := <-s.requests:
