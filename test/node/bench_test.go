@@ -250,6 +250,7 @@ func (b *bench) awaitEnd(pid string) {
 
 // with is the bench for a subtest.
 func (b *bench) with(t *testing.T) *bench {
+	t.Helper()
 	sub := *b
 	sub.t = t
 	return &sub

@@ -136,6 +136,7 @@ func TestThePreStopHookComesBeforeTheSignal(t *testing.T) {
 				Command: []string{"sh", "-c", `sleep 0.3; cp "$GREETING" seen; sleep 0.1`},
 			}},
 			check: func(t *testing.T, log string, _ time.Duration) {
+				t.Helper()
 				if want := "started\nhook\nasked\n"; log != want {
 					t.Errorf("it wrote %q, want %q", log, want)
 				}
@@ -144,6 +145,7 @@ func TestThePreStopHookComesBeforeTheSignal(t *testing.T) {
 		"sleep": {
 			hook: corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 1}},
 			check: func(t *testing.T, _ string, took time.Duration) {
+				t.Helper()
 				if took < time.Second {
 					t.Errorf("the pod was gone after %s, want at least 1s", took)
 				}
@@ -155,6 +157,7 @@ func TestThePreStopHookComesBeforeTheSignal(t *testing.T) {
 				HTTPHeaders: []corev1.HTTPHeader{{Name: "X-Asked-By", Value: "hook"}},
 			}},
 			check: func(t *testing.T, _ string, _ time.Duration) {
+				t.Helper()
 				b.with(t).awaitLog(web, "main", "/stopping hook\n")
 			},
 		},

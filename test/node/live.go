@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,7 @@ func (p *pod) live(ctx context.Context) {
 	if !ok {
 		return
 	}
-	for _, c := range append(initial[:len(initial):len(initial)], main...) {
+	for _, c := range slices.Concat(initial, main) {
 		c.folders = folders
 	}
 	sidecars, ok := p.initialize(ctx, initial)
@@ -66,9 +67,9 @@ func (p *pod) initialize(ctx context.Context, initial []*container) (sidecars []
 // stopSidecars ends the sidecars, the last one first, in what is left of the pod's time or as if it began now.
 func (p *pod) stopSidecars(sidecars []*container) {
 	p.ending.begin(time.Now().Add(seconds(p.object().Spec.TerminationGracePeriodSeconds)))
-	for i := len(sidecars) - 1; i >= 0; i-- {
-		close(sidecars[i].turn)
-		<-sidecars[i].done
+	for _, c := range slices.Backward(sidecars) {
+		close(c.turn)
+		<-c.done
 	}
 }
 

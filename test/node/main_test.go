@@ -65,12 +65,13 @@ func serveWeb() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	err = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	answer := func(w http.ResponseWriter, r *http.Request) {
 		fmt.Println(r.URL.Path, r.Header.Get("X-Asked-By"))
 		if _, err := os.Stat("." + r.URL.Path); err != nil {
 			w.WriteHeader(http.StatusNotFound)
 		}
-	}))
-	fmt.Fprintln(os.Stderr, err)
+	}
+	web := http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: patience}
+	fmt.Fprintln(os.Stderr, web.Serve(listener))
 	return 1
 }

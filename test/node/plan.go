@@ -3,8 +3,9 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -46,7 +47,7 @@ func (c *container) plan(ctx context.Context) (*plan, error) {
 		return nil, err
 	}
 	c.setFixed(p)
-	for _, arg := range append(c.spec.Command[:len(c.spec.Command):len(c.spec.Command)], c.spec.Args...) {
+	for _, arg := range slices.Concat(c.spec.Command, c.spec.Args) {
 		p.args = append(p.args, found.Translate(p.variables.Expand(arg)))
 	}
 	p.folder = c.pod.folder.work()
@@ -136,14 +137,11 @@ func (n *node) data(ctx context.Context, namespace, kind, name string) (map[stri
 		}
 		return text(data, secret.Data), nil
 	}
-	var found *corev1.ConfigMap
 	found, err := n.client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
-	for key, value := range found.Data {
-		data[key] = value
-	}
+	maps.Copy(data, found.Data)
 	return text(data, found.BinaryData), nil
 }
 

@@ -28,17 +28,19 @@ const (
 // register makes the Node object, or takes it over. It tries for a minute while the API server cannot be reached.
 func (n *node) register(ctx context.Context) error {
 	until := time.Now().Add(registerFor)
-	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
-		err := n.registerOnce(ctx)
-		if err == nil || ctx.Err() != nil {
+	for retry := firstRetry; ctx.Err() == nil; retry = min(2*retry, lastRetry) {
+		switch err := n.registerOnce(ctx); {
+		case err == nil:
 			return nil
-		}
-		if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) || time.Now().After(until) {
+		case ctx.Err() != nil: // it is not wanted any more
+		case apierrors.IsUnauthorized(err), apierrors.IsForbidden(err), time.Now().After(until):
 			return fmt.Errorf("registering the node %s: %w", n.Name, err)
+		default:
+			n.log.Warn("the node is not registered yet", "error", err)
+			pause(retry, ctx.Done())
 		}
-		n.log.Warn("the node is not registered yet", "error", err)
-		pause(retry, ctx.Done())
 	}
+	return nil
 }
 
 func (n *node) registerOnce(ctx context.Context) error {

@@ -148,7 +148,7 @@ func TestWhatCannotBeResolvedIsNamed(t *testing.T) {
 			if err == nil || err.Error() != test.want {
 				t.Errorf("the error is %v, want %s", err, test.want)
 			}
-			if errors.Is(err, environment.ErrUnsupported) != (test.is == environment.ErrUnsupported) {
+			if errors.Is(err, environment.ErrUnsupported) != errors.Is(test.is, environment.ErrUnsupported) {
 				t.Errorf("whether it may go away is told wrongly: %v", err)
 			}
 			if test.is != nil && !errors.Is(err, test.is) {
@@ -190,7 +190,7 @@ func TestProgramsAreFound(t *testing.T) {
 	for name, test := range map[string]struct{ name, want, err string }{
 		"the first that can be run": {name: "worker", want: "second/worker"},
 		"one in the folder":         {name: "./second/worker", want: "second/worker"},
-		"one by its whole path":     {name: filepath.Join(dir, "second/worker"), want: "second/worker"},
+		"one by its whole path":     {name: filepath.Join(dir, "second", "worker"), want: "second/worker"},
 		"one that is nowhere":       {name: "encoder", err: `exec: "encoder": executable file not found in $PATH`},
 		"one that cannot be run":    {name: "first/worker", err: `exec: "first/worker": permission denied`},
 		"one that is not there":     {name: "./encoder", err: `exec: "./encoder": no such file or directory`},

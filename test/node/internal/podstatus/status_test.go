@@ -14,7 +14,7 @@ import (
 
 var at = metav1.NewTime(time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC))
 
-// what has become of a container, in short
+// What has become of a container, in short.
 const (
 	waits = iota
 	waitsAgain
