@@ -103,11 +103,11 @@ func TestTheShortestIntervalRules(t *testing.T) {
 		s.watch("hasty", b, "jobs", 400*ms)
 		s.start()
 		s.step(2 * second)
-		expect(t, "readings with both", moments(0, 400, 800, 1200, 1600, 2000), b.reads("jobs"))
+		expect(t, "readings with both", moments(0, 400, 800, 1200, 1600, 2000), b.reads(""))
 
 		s.meter.Forget(named("hasty"))
 		s.step(3 * second)
-		expect(t, "readings without the hasty one", moments(3000, 4000, 5000), b.reads("jobs")[6:])
+		expect(t, "readings without the hasty one", moments(3000, 4000, 5000), b.reads("")[6:])
 	})
 }
 
@@ -153,6 +153,41 @@ func TestANewTriggerIsReadAtOnce(t *testing.T) {
 	})
 }
 
+func TestManyNewTriggersShareARequest(t *testing.T) {
+	t.Parallel()
+	play(t, func(s *stage) {
+		b := s.broker("broker", "old")
+		s.watch("old", b, "old", time.Hour)
+		s.start()
+		queues := []string{}
+		for i := range 20 {
+			q := fmt.Sprintf("queue-%02d", i)
+			queues = append(queues, q)
+			s.watch(q, b, q, time.Hour)
+			synctest.Wait()
+		}
+		s.step(second)
+		requests, _, _ := b.log()
+		expect(t, "requests", []request{{0, []string{"old"}}, {5 * ms, queues}}, requests)
+	})
+}
+
+func TestWhoAsksAndLeavesIsNotReadForAnyMore(t *testing.T) {
+	t.Parallel()
+	play(t, func(s *stage) {
+		b := s.broker("broker", "jobs")
+		s.watch("stays", b, "jobs", time.Hour)
+		s.watch("leaves", b, "jobs", time.Hour)
+		s.start()
+		s.meter.Observe(named("leaves"), "jobs", s.at(ms))
+		s.meter.Forget(named("leaves"))
+		s.step(second)
+		if begun := b.reads("jobs"); len(begun) > 2 {
+			t.Errorf("%d readings were made for who is gone", len(begun)-1)
+		}
+	})
+}
+
 func TestObserveGivesOnlyReadingsBegunAtTheMomentOrLater(t *testing.T) {
 	t.Parallel()
 	play(t, func(s *stage) {
@@ -162,6 +197,9 @@ func TestObserveGivesOnlyReadingsBegunAtTheMomentOrLater(t *testing.T) {
 		s.watch("one", b, "jobs", time.Hour)
 		s.start()
 		one := named("one")
+		if _, ok := s.meter.Observe(one, "jobs", time.Time{}); ok {
+			t.Error("before the first reading Observe gives one for the beginning of time")
+		}
 		if o, ok := s.meter.Observe(one, "jobs", s.at(0)); ok || o != (trigger.Observation{}) {
 			t.Errorf("before the first reading Observe gives %+v, %t", o, ok)
 		}
@@ -188,6 +226,8 @@ func TestObserveGivesOnlyReadingsBegunAtTheMomentOrLater(t *testing.T) {
 			t.Errorf("when it was asked for, Observe gives %+v, %t", o, ok)
 		}
 		expect(t, "when the owner was told", []time.Duration{300 * ms, begun[1] + 300*ms}, s.changed("one"))
+		s.step(10 * second)
+		expect(t, "readings once there is an answer", begun, b.reads("jobs"))
 	})
 }
 
@@ -572,11 +612,17 @@ func TestOwnersAreToldWhatIsNewAndNothingElse(t *testing.T) {
 		s.step(20 * second)
 		b.fails(nil)
 		s.step(20 * second)
-		told := moments(0, 30_000, 50_000, 70_000, 90_000, 110_000)
+		show(trigger.Backlog{})
+		s.step(20 * second)
+		b.fails(errDown)
+		s.step(20 * second)
+		b.fails(nil)
+		s.step(20 * second)
+		told := moments(0, 30_000, 50_000, 70_000, 90_000, 110_000, 130_000, 150_000, 170_000)
 		expect(t, "when one was told", told, s.changed("one"))
 		expect(t, "when two was told", told, s.changed("two"))
-		if n := len(s.observed("one")); n != 13 {
-			t.Errorf("%d readings were told of, want each of 13", n)
+		if n := len(s.observed("one")); n != 19 {
+			t.Errorf("%d readings were told of, want each of 19", n)
 		}
 		for _, r := range s.readings {
 			if r.Trigger != "jobs" {
@@ -588,31 +634,34 @@ func TestOwnersAreToldWhatIsNewAndNothingElse(t *testing.T) {
 
 func TestDroppingTheLastWatchClosesTheConnection(t *testing.T) {
 	t.Parallel()
+	errs := func(context.Context) error { return errDown }
 	for name, c := range map[string]struct {
-		onRead func(context.Context) error
-		wait   time.Duration
+		first, then func(context.Context) error // what readings do
+		wait        time.Duration
 	}{
-		"between readings":     {nil, 500 * ms},
-		"during a reading":     {never, 500 * ms},
-		"while it backs off":   {func(context.Context) error { return errDown }, 10 * second},
-		"at a reading's start": {nil, second},
+		"between readings":             {nil, nil, 500 * ms},
+		"during the first reading":     {never, never, 500 * ms},
+		"during a later reading":       {nil, never, 1500 * ms},
+		"while it backs off":           {errs, errs, 10 * second},
+		"when the next reading is due": {nil, nil, second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			play(t, func(s *stage) {
 				b := s.broker("broker", "audio", "video")
-				b.onRead = c.onRead
+				b.onRead = c.first
 				s.meter.Watch(named("one"), []trigger.Watch{
 					{Trigger: "audio", Source: b.source("audio"), Interval: second},
 					{Trigger: "video", Source: b.source("video"), Interval: second},
 				})
 				s.watch("two", b, "video", second)
 				s.start()
+				b.tell(func() { b.onRead = c.then })
 				s.step(c.wait)
 				s.meter.Forget(named("one"))
 				synctest.Wait()
 				_, opened, closed := b.log()
-				if c.onRead == nil && closed != 0 {
+				if c.then == nil && closed != 0 {
 					t.Error("the connection is closed, and two still uses it")
 				}
 

@@ -297,7 +297,8 @@ func (r *reader) Read(ctx context.Context, queues []trigger.Queue) ([]trigger.Re
 	for _, queue := range queues {
 		backlog, ok := b.backlogs[queue.Name]
 		if !ok {
-			results = append(results, trigger.Result{Err: errMissing})
+			// What comes with an error means nothing.
+			results = append(results, trigger.Result{Err: errMissing, Backlog: trigger.Backlog{Waiting: int64(len(b.requests))}})
 			continue
 		}
 		results = append(results, trigger.Result{Backlog: backlog})
