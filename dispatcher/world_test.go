@@ -520,8 +520,9 @@ func (m *manager) follow(d time.Duration) {
 	for m.clock.Now().Before(end) {
 		m.woken.Store(false)
 		due := m.clock.Now().Add(m.pass().RequeueAfter)
-		for m.step(between); m.clock.Now().Before(due) && m.clock.Now().Before(end) && !m.woken.Load(); {
-			m.step(between)
+		m.step(between)
+		for m.clock.Now().Before(due) && m.clock.Now().Before(end) && !m.woken.Load() {
+			m.step(min(100*time.Millisecond, due.Sub(m.clock.Now())))
 		}
 	}
 }
