@@ -248,3 +248,47 @@ func atHost(t *testing.T, uri, address string) string {
 	u.Host = address
 	return u.String()
 }
+
+// declare makes queues of which one in three is empty, one has one message and one has two.
+func declare(t *testing.T, channel *amqp.Channel, s settings, queues int) []trigger.Source {
+	t.Helper()
+	sources := make([]trigger.Source, queues)
+	for i := range sources {
+		q := queue{name: fmt.Sprintf("videos-%d", i), queueType: "classic", channel: channel}
+		if err := q.Create(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range i % 3 {
+			if err := q.Put(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sources[i] = s.source(t, q.name)
+	}
+	return sources
+}
+
+// open opens a reader, which is closed when the test is over.
+func open(t *testing.T, source trigger.Source) trigger.Reader {
+	t.Helper()
+	reader, err := source.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reader.Close() })
+	return reader
+}
+
+// read reads all sources, which are of one endpoint, in one go.
+func read(t *testing.T, reader trigger.Reader, sources []trigger.Source) []trigger.Result {
+	t.Helper()
+	var queues []trigger.Queue
+	for _, source := range sources {
+		queues = append(queues, source.Queue)
+	}
+	results, err := reader.Read(t.Context(), queues)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
+}
