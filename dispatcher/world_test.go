@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,8 @@ type world struct {
 	// admit is what an admission rule says of each Job, dry runs among them; nil admits all. Calls come one at a time.
 	admit func(job *batchv1.Job, dryRun bool) error
 
+	writes atomic.Int64 // of what is listed; what changes a manager's view counts too
+
 	mu   sync.Mutex
 	uids int
 	// tried are the names of all Jobs whose creation was tried, dry runs not among them.
@@ -85,10 +88,20 @@ func newWorld(t *testing.T) *world {
 	}
 	w.api = interceptor.NewClient(newStore(t), interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			defer w.writes.Add(1)
 			return w.create(ctx, c, o, opts...)
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+			defer w.writes.Add(1)
 			return w.remove(ctx, c, o, opts...)
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			defer w.writes.Add(1)
+			return c.Update(ctx, o, opts...)
+		},
+		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+			defer w.writes.Add(1)
+			return c.SubResource(sub).Update(ctx, o, opts...)
 		},
 	})
 	return w
@@ -333,8 +346,10 @@ type manager struct {
 	// statusWrites counts the status writes that the API server took.
 	statusWrites int
 
-	woken  atomic.Bool // by the meter
-	killed context.CancelFunc
+	listedAt int64
+	lists    map[string]runtime.Object
+	woken    atomic.Bool // by the meter
+	killed   context.CancelFunc
 }
 
 // faults are what goes wrong between a manager and the API server; what is nil goes well.
@@ -399,7 +414,7 @@ func (m *manager) client() client.Client {
 					return err
 				}
 			}
-			if err := m.cache().List(ctx, list, opts...); err != nil {
+			if err := m.list(ctx, list, opts...); err != nil {
 				return err
 			}
 			if jobs, ok := list.(*batchv1.JobList); ok && m.faults.shows != nil {
@@ -448,6 +463,24 @@ func (m *manager) cache() client.Reader {
 	return m.api
 }
 
+// list reads from the cache. A fake client takes its time to make a list, so each is kept until something is written.
+func (m *manager) list(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if now := m.writes.Load(); now != m.listedAt {
+		m.listedAt, m.lists = now, map[string]runtime.Object{}
+	}
+	asked := fmt.Sprintf("%T %v", list, opts)
+	kept, ok := m.lists[asked]
+	if !ok {
+		if err := m.cache().List(ctx, list, opts...); err != nil {
+			return err
+		}
+		kept = list.DeepCopyObject()
+		m.lists[asked] = kept
+	}
+	reflect.ValueOf(list).Elem().Set(reflect.ValueOf(kept.DeepCopyObject()).Elem())
+	return nil
+}
+
 // freeze has the manager's cache show from now on what is now.
 func (m *manager) freeze() {
 	m.t.Helper()
@@ -460,10 +493,14 @@ func (m *manager) freeze() {
 		}))
 	}
 	m.frozen = newStore(m.t, objects...)
+	m.writes.Add(1)
 }
 
 // thaw has the manager's cache catch up.
-func (m *manager) thaw() { m.frozen = nil }
+func (m *manager) thaw() {
+	m.frozen = nil
+	m.writes.Add(1)
+}
 
 // liveReader reads from the API server.
 type liveReader struct{ *manager }
