@@ -42,6 +42,8 @@ var shared *plane
 
 // plane is a running API server with Longhaul's kinds.
 type plane struct {
+	// dir is for files that all tests share.
+	dir string
 	// config and kubeconfig are those of an administrator.
 	config     *rest.Config
 	kubeconfig string
@@ -119,7 +121,7 @@ func start(env *envtest.Environment, dir string) (*plane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plane{config: config, kubeconfig: kubeconfig, client: c, audit: filepath.Join(dir, "audit.log")}, nil
+	return &plane{dir: dir, config: config, kubeconfig: kubeconfig, client: c, audit: filepath.Join(dir, "audit.log")}, nil
 }
 
 func newClient(config *rest.Config) (client.Client, error) {

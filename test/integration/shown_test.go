@@ -181,10 +181,11 @@ func TestEveryFieldOfOursIsExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := d.RESTClient().Get().AbsPath("/openapi/v3/apis/longhaul.dev/v1alpha1").DoRaw(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	var raw []byte
+	eventually(t, "the API server publishes the descriptions", func() (bool, string) {
+		raw, err = d.RESTClient().Get().AbsPath("/openapi/v3/apis/longhaul.dev/v1alpha1").DoRaw(t.Context())
+		return err == nil, fmt.Sprint(err)
+	})
 	var published struct {
 		Components struct {
 			Schemas map[string]apiextensionsv1.JSONSchemaProps `json:"schemas"`
