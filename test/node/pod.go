@@ -65,7 +65,7 @@ func (p *pod) heed(object *corev1.Pod) {
 	case isTerminal(object) && !p.known.Over:
 		// Somebody else has given the pod up.
 		p.known.Verdict = &podstatus.Verdict{
-			Phase: object.Status.Phase, Reason: object.Status.Reason, Message: object.Status.Message,
+			Phase: object.Status.Phase, Reason: object.Status.Reason, Message: object.Status.Message, Written: true,
 		}
 		p.ending.begin(time.Now().Add(seconds(object.Spec.TerminationGracePeriodSeconds)))
 	}

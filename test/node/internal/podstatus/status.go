@@ -23,6 +23,7 @@ type Verdict struct {
 	Phase   corev1.PodPhase
 	Reason  string
 	Message string
+	Written bool // the API server has it from somebody else: it is not taken back while containers still run
 }
 
 // Build returns the status of a pod.
@@ -73,7 +74,7 @@ func (p *Pod) settle() {
 
 func (p *Pod) phase() corev1.PodPhase {
 	switch {
-	case p.Over && p.Verdict != nil:
+	case p.Verdict != nil && (p.Over || p.Verdict.Written):
 		return p.Verdict.Phase
 	case p.Over && p.succeeded():
 		return corev1.PodSucceeded

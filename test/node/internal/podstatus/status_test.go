@@ -74,6 +74,8 @@ func TestThePhaseOfAPod(t *testing.T) {
 	timeIsUp.Verdict = &podstatus.Verdict{Phase: corev1.PodFailed, Reason: "DeadlineExceeded"}
 	notYet := pod(nil, []int{runs})
 	notYet.Verdict = timeIsUp.Verdict
+	givenUp := pod(nil, []int{runs})
+	givenUp.Verdict = &podstatus.Verdict{Phase: corev1.PodFailed, Reason: "NodeLost", Written: true}
 	for name, test := range map[string]struct {
 		pod  podstatus.Pod
 		want corev1.PodPhase
@@ -98,6 +100,7 @@ func TestThePhaseOfAPod(t *testing.T) {
 		"succeeded however its sidecar ended":     {over(withSidecar(pod([]int{bad}, []int{good}))), corev1.PodSucceeded},
 		"failed when its time was up":             {timeIsUp, corev1.PodFailed},
 		"running until its time being up is over": {notYet, corev1.PodRunning},
+		"failed as soon as somebody else says so": {givenUp, corev1.PodFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
