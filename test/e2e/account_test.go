@@ -12,6 +12,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -73,31 +74,46 @@ func follow(ctx context.Context, t *testing.T, c client.WithWatch, namespace str
 		if err := c.List(ctx, list, client.InNamespace(namespace)); err != nil {
 			t.Fatal(err)
 		}
-		w, err := c.Watch(ctx, list, client.InNamespace(namespace),
-			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		go a.watch(ctx, w)
+		go a.watch(ctx, c, list, namespace)
 	}
 	return a
 }
 
-func (a *account) watch(ctx context.Context, w watch.Interface) {
-	defer w.Stop()
-	for e := range w.ResultChan() {
-		switch o := e.Object.(type) {
-		case *batchv1.Job:
-			a.job(e.Type, o)
-		case *corev1.Pod:
-			a.pod(o)
+// watch follows one kind until the context ends. The API server ends the watches of those who are slow: what it has not
+// told then, it tells the next.
+func (a *account) watch(ctx context.Context, c client.WithWatch, list client.ObjectList, namespace string) {
+	seen := list.GetResourceVersion()
+	for ctx.Err() == nil {
+		w, err := c.Watch(ctx, list, client.InNamespace(namespace),
+			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: seen}})
+		if err != nil {
+			a.lose(ctx, err)
+			return
+		}
+		for e := range w.ResultChan() {
+			switch o := e.Object.(type) {
+			case *batchv1.Job:
+				seen = o.ResourceVersion
+				a.job(e.Type, o)
+			case *corev1.Pod:
+				seen = o.ResourceVersion
+				a.pod(o)
+			default:
+				a.lose(ctx, apierrors.FromObject(e.Object))
+				return
+			}
 		}
 	}
-	if ctx.Err() == nil {
-		a.mu.Lock()
-		a.lost = fmt.Errorf("the API server ended a watch")
-		a.mu.Unlock()
+}
+
+// lose notes that the account is not whole.
+func (a *account) lose(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lost = fmt.Errorf("watching: %w", err)
 }
 
 func (a *account) job(kind watch.EventType, j *batchv1.Job) {
