@@ -26,6 +26,7 @@ func (a *addressPool) Release(pod types.UID, address netip.Addr) { a.release(pod
 var (
 	ErrNoAddress = errNoAddress
 	ReserveBlock = reserveBlock
+	Lock         = lock
 	ReadTail     = readTail
 	ReadHead     = readHead
 )

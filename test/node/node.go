@@ -173,7 +173,16 @@ func lock(dir string) (io.Closer, error) {
 		file.Close()
 		return nil, fmt.Errorf("locking %s: %w", dir, ErrInUse)
 	}
-	return file, nil
+	return folderLock{file}, nil
+}
+
+// folderLock is the lock of a node's folder.
+type folderLock struct{ *os.File }
+
+// Close gives the folder back. To close the file alone would do so later at times: a process that is being started has a
+// copy of it until it runs its program.
+func (l folderLock) Close() error {
+	return errors.Join(syscall.Flock(int(l.Fd()), syscall.LOCK_UN), l.File.Close())
 }
 
 func (n *node) podsFolder() string { return filepath.Join(n.Dir, "pods") }
