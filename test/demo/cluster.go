@@ -48,19 +48,20 @@ func (c *cluster) start(ctx context.Context, set *parts.Set) error {
 	if err := kube.Await(ctx, ready); err != nil {
 		return err
 	}
+	if err := c.connect(); err != nil {
+		return err
+	}
 	if err := c.kubectl(ctx, "apply", "-k", filepath.Join("config", "crd")); err != nil {
 		return err
 	}
-	if err := c.kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "crd/scaledjobs.longhaul.dev"); err != nil {
+	served := func(ctx context.Context) error { return c.client.List(ctx, &v1alpha1.ScaledJobList{}) }
+	if err := kube.Await(ctx, served); err != nil {
 		return err
 	}
 	if err := c.startNode(ctx, set); err != nil {
 		return err
 	}
-	if err := c.startManager(ctx, set); err != nil {
-		return err
-	}
-	return c.connect()
+	return c.startManager(ctx, set)
 }
 
 func (c *cluster) startNode(ctx context.Context, set *parts.Set) error {

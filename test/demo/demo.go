@@ -53,8 +53,7 @@ func demonstrate(ctx context.Context) (err error) {
 	if d.parts, err = parts.NewSet(dir, s.keep); err != nil {
 		return err
 	}
-	interrupted := func() bool { return ctx.Err() != nil }
-	defer func() { err = d.finish(err, interrupted()) }()
+	defer func() { err = d.finish(err, ctx.Err() != nil) }()
 	if err := d.start(ctx, began); err != nil {
 		return err
 	}
@@ -272,15 +271,16 @@ func (d *demo) judge(ctx context.Context, most int) error {
 func (d *demo) finish(failure error, interrupted bool) error {
 	if d.keep && !interrupted {
 		if failure != nil {
-			failure = fmt.Errorf("%w\nThe logs are in %s. What was started is left up; this ends it: %s", failure, d.dir, d.stopCommand())
+			failure = fmt.Errorf("%w\nthe logs: %s\nwhat was started is left up; to end it: %s", failure, d.dir, d.stopCommand())
 		}
 		return failure
 	}
-	if err := d.parts.Stop(); err != nil {
-		failure = errors.Join(failure, err)
+	if interrupted {
+		failure = errInterrupted // and whatever came of that
 	}
+	failure = errors.Join(failure, d.parts.Stop())
 	if failure != nil && !interrupted {
-		return fmt.Errorf("%w\nThe logs are in %s until the next run.", failure, d.dir) //nolint:staticcheck // sentences for a person
+		return fmt.Errorf("%w\nthe logs, until the next run: %s", failure, d.dir)
 	}
 	if err := os.RemoveAll(d.dir); err != nil {
 		return errors.Join(failure, fmt.Errorf("removing the run folder: %w", err))

@@ -69,8 +69,8 @@ func command(ctx context.Context, args []string) int {
 	case errors.Is(err, errMisused):
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		return misused
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "demo: interrupted; nothing is left running")
+	case errors.Is(err, errInterrupted):
+		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		return interrupted
 	default:
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
@@ -78,8 +78,12 @@ func command(ctx context.Context, args []string) int {
 	}
 }
 
-// errMisused is in the error of a setting that makes no sense.
-var errMisused = errors.New("cannot be done")
+var (
+	// errMisused is in the error of a setting that makes no sense.
+	errMisused = errors.New("cannot be done")
+	// errInterrupted is what comes of a demo that somebody ends.
+	errInterrupted = errors.New("interrupted")
+)
 
 // settings are what the environment says.
 type settings struct {
@@ -95,7 +99,7 @@ func readSettings(ctx context.Context) (settings, error) {
 		s.broker = redisBroker
 	}
 	if s.broker != redisBroker && s.broker != rabbitBroker {
-		return s, fmt.Errorf("BROKER=%s %w: give redis or rabbitmq", s.broker, errMisused)
+		return s, fmt.Errorf("BROKER=%s %w: give redis or rabbitmq", string(s.broker), errMisused)
 	}
 	var err error
 	if s.root, err = repository(ctx); err != nil {

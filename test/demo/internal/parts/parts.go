@@ -6,6 +6,7 @@
 package parts
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,7 +62,10 @@ type identity struct {
 // NewSet prepares a run in a folder that is there. With keep, the parts outlive this process.
 func NewSet(dir string, keep bool) (*Set, error) {
 	s := &Set{dir: dir, keep: keep, ended: make(chan *Part, 16)}
-	return s, s.note()
+	if err := s.note(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Ended gets each part that ends by itself.
@@ -219,7 +223,7 @@ func began(pid int) string {
 		return ""
 	}
 	// The second field is the program's name in parentheses, which may have any characters in it.
-	fields := strings.Fields(string(content[strings.LastIndexByte(string(content), ')')+1:]))
+	fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
 	const state, startTime = 0, 19
 	if len(fields) <= startTime || fields[state] == "Z" || fields[state] == "X" {
 		return ""

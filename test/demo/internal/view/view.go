@@ -70,10 +70,10 @@ func (l *line) add(c colour, format string, args ...any) {
 // are left out.
 func Frame(p board.Picture, title string, width, height int) []string {
 	const around = 5 // lines that are not Jobs, and the one that the cursor is on
-	jobs := latest(p.Jobs, height-around)
+	names := nameWidth(p)
 	frame := []string{render(width, func(l *line) { l.add(plain, "%s", title) }), ""}
-	for _, j := range jobs {
-		frame = append(frame, render(width, func(l *line) { row(l, j, p.At) }))
+	for _, j := range latest(p.Jobs, height-around) {
+		frame = append(frame, render(width, func(l *line) { row(l, j, names, p.At) }))
 	}
 	return append(frame, "", render(width, func(l *line) {
 		l.add(plain, "%6.1f s   ", p.At.Sub(p.Queued).Seconds())
@@ -94,9 +94,18 @@ func render(width int, write func(*line)) string {
 	return strings.TrimRight(l.text.String(), " ")
 }
 
+// nameWidth is how long the longest name is.
+func nameWidth(p board.Picture) int {
+	longest := 0
+	for _, j := range p.Jobs {
+		longest = max(longest, len(j.Name))
+	}
+	return longest
+}
+
 // row shows one Job.
-func row(l *line, j board.Job, now time.Time) {
-	l.add(plain, "  %-18s %-9s ", j.Name, cmp.Or(j.Message, none))
+func row(l *line, j board.Job, names int, now time.Time) {
+	l.add(plain, "  %-*s  %-8s  ", names, j.Name, cmp.Or(j.Message, none))
 	switch j.State {
 	case board.Running:
 		done := min(max(0, int(j.Progress*barWidth)), barWidth)
@@ -145,7 +154,7 @@ func Changes(before, after board.Picture) []string {
 		if j.State == states[j.Name] {
 			continue
 		}
-		l := fmt.Sprintf("%6.1f s  %-18s %-9s  %s", after.At.Sub(after.Queued).Seconds(), j.Name, j.State, j.Message)
+		l := fmt.Sprintf("%6.1f s  %-*s  %-9s  %s", after.At.Sub(after.Queued).Seconds(), nameWidth(after), j.Name, j.State, j.Message)
 		switch {
 		case j.State == board.Succeeded:
 			l += " in " + between(j.Began, j.Ended)
