@@ -92,7 +92,8 @@ func TestASecretThatIsMissingIsNamedWithTheFieldThatAsksForIt(t *testing.T) {
 
 func TestASecretsValueIsUsedWithoutTheLineEndThatToolsLeaveThere(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{"word\n": "word", "word\r\n": "word", " two words ": " two words ", "a\nb": "a\nb"} {
+	for _, c := range [][2]string{{"word\n", "word"}, {"word\r\n", "word"}, {" two words ", " two words "}, {"a\nb", "a\nb"}} {
+		in, want := c[0], c[1]
 		got, err := access.New(secrets{"password": in}.read).Value("redisList.password", ref("password"))
 		if err != nil || got != want {
 			t.Errorf("%q is used as %q, %v, want %q", in, got, err, want)

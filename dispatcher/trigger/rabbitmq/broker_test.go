@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"testing"
@@ -67,12 +68,8 @@ func settingsFor(t *testing.T, rabbit *broker.RabbitMQ, vhost string, management
 
 // with are the same settings, with a Secret's key changed.
 func (s settings) with(key, value string) settings {
-	changed := secrets{}
-	for k, v := range s.secrets {
-		changed[k] = v
-	}
-	changed[key] = value
-	s.secrets = changed
+	s.secrets = maps.Clone(s.secrets)
+	s.secrets[key] = value
 	return s
 }
 

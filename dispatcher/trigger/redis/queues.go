@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -10,13 +11,27 @@ import (
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
 )
 
-// countAtMost bounds how many entries of a stream are counted one by one: counting means to be sent them.
-const countAtMost = 1000
+const (
+	// countAtMost bounds how many entries of a stream are counted one by one, where nothing else tells how many wait: counting
+	// means to be sent them.
+	countAtMost = 1000
+	// checkAtMost bounds the same where the server tells, and may be wrong.
+	checkAtMost = 100
+)
 
 // answer is what was asked of a server about one queue.
 type answer struct {
 	list, processing *redis.IntCmd
-	groups           *redis.SliceCmd
+	groups, stream   *redis.SliceCmd
+	// uncounted is where a stream's waiting entries are to be counted one by one.
+	uncounted *uncounted
+	counted   *redis.XMessageSliceCmd
+}
+
+// uncounted says which entries of a stream to count: those after an ID, up to a number.
+type uncounted struct {
+	after string
+	most  int64
 }
 
 // ask puts into a pipeline what tells of a queue: a list's held before its waiting, for a message that is taken between the
@@ -25,9 +40,8 @@ func ask(ctx context.Context, p redis.Pipeliner, q trigger.Queue) answer {
 	var a answer
 	switch {
 	case q.Kind == kindStream:
-		a.groups = redis.NewSliceCmd(ctx, "xinfo", "groups", q.Name)
-		a.groups.SetFirstKeyPos(2) // where a cluster finds the key
-		_ = p.Process(ctx, a.groups)
+		a.groups = xinfo(ctx, p, "groups", q.Name)
+		a.stream = xinfo(ctx, p, "stream", q.Name)
 	case q.Beside != "":
 		a.processing = p.LLen(ctx, q.Beside)
 		a.list = p.LLen(ctx, q.Name)
@@ -37,32 +51,39 @@ func ask(ctx context.Context, p redis.Pipeliner, q trigger.Queue) answer {
 	return a
 }
 
-// backlog is what the answer tells. Where the server does not know a group's lag, waiting is left to be counted: last is
-// the ID of the last entry that the group was given then, and empty otherwise.
-func (a answer) backlog(q trigger.Queue) (b trigger.Backlog, last string, err error) {
+// xinfo asks with names and values for an answer: the library's own function refuses names that it does not know.
+func xinfo(ctx context.Context, p redis.Pipeliner, what, stream string) *redis.SliceCmd {
+	c := redis.NewSliceCmd(ctx, "xinfo", what, stream)
+	c.SetFirstKeyPos(2) // where a cluster finds the key
+	_ = p.Process(ctx, c)
+	return c
+}
+
+// backlog is what the answer tells. It leaves a stream's waiting entries to be counted where they have to be.
+func (a *answer) backlog(q trigger.Queue) (b trigger.Backlog, err error) {
 	if a.groups != nil {
-		return a.stream(q)
+		return a.ofGroup(q)
 	}
 	if b.Waiting, err = a.list.Result(); err != nil {
-		return b, "", fmt.Errorf("list %q: %w", q.Name, err)
+		return b, fmt.Errorf("list %q: %w", q.Name, err)
 	}
 	if a.processing != nil {
 		if b.Held, err = a.processing.Result(); err != nil {
-			return b, "", fmt.Errorf("processing list %q: %w", q.Beside, err)
+			return b, fmt.Errorf("processing list %q: %w", q.Beside, err)
 		}
 		b.HeldKnown, b.HeldLive = true, true
 	}
-	return b, "", nil
+	return b, nil
 }
 
-func (a answer) stream(q trigger.Queue) (b trigger.Backlog, last string, err error) {
+func (a *answer) ofGroup(q trigger.Queue) (b trigger.Backlog, err error) {
 	groups, err := a.groups.Result()
 	if err != nil {
 		if redis.HasErrorPrefix(err, "no such key") || strings.Contains(err.Error(), "no such key") {
 			err = fmt.Errorf("%w: it appears with its first entry, or with XGROUP CREATE %s %s 0 MKSTREAM",
 				trigger.ErrNotFound, q.Name, q.Beside)
 		}
-		return b, "", fmt.Errorf("stream %q: %w", q.Name, err)
+		return b, fmt.Errorf("stream %q: %w", q.Name, err)
 	}
 	for _, g := range groups {
 		group := fields(g)
@@ -71,21 +92,58 @@ func (a answer) stream(q trigger.Queue) (b trigger.Backlog, last string, err err
 		}
 		held, ok := group["pending"].(int64)
 		if !ok {
-			return b, "", fmt.Errorf("stream %q: the server does not tell what is pending for consumer group %q", q.Name, q.Beside)
+			return b, fmt.Errorf("stream %q: the server does not tell what is pending for consumer group %q", q.Name, q.Beside)
+		}
+		stream, err := a.stream.Result()
+		if err != nil {
+			return b, fmt.Errorf("stream %q: %w", q.Name, err)
 		}
 		b.Held, b.HeldKnown, b.HeldLive = held, true, true
-		// Absent before Redis 7, and unknown after some deletions.
-		if b.Waiting, ok = group["lag"].(int64); !ok {
-			last, _ = group["last-delivered-id"].(string)
-			if last == "" {
-				return b, "", fmt.Errorf("stream %q: the server tells neither the lag nor the last entry of consumer group %q",
-					q.Name, q.Beside)
-			}
-		}
-		return b, last, nil
+		b.Waiting, a.uncounted = waiting(group, fields(stream))
+		return b, nil
 	}
-	return b, "", fmt.Errorf("consumer group %q of stream %q: %w: create it with XGROUP CREATE %s %s 0, or correct consumerGroup",
+	return b, fmt.Errorf("consumer group %q of stream %q: %w: create it with XGROUP CREATE %s %s 0, or correct consumerGroup",
 		q.Beside, q.Name, trigger.ErrNotFound, q.Name, q.Beside)
+}
+
+// waiting is how many entries a group was not given yet, or where to count them.
+//
+// Servers before Redis 7 tell no lag, others do not know it after some deletions, and many, 7.0 among them, are wrong once
+// entries are trimmed away that the group was not given: they go on to count them. So the lag is taken where nothing was
+// ever removed, and the stream's ends where they settle it.
+func waiting(group, stream map[string]any) (int64, *uncounted) {
+	lag, known := group["lag"].(int64)
+	length, _ := stream["length"].(int64)
+	added, _ := stream["entries-added"].(int64)
+	last, _ := group["last-delivered-id"].(string)
+	newest, _ := stream["last-generated-id"].(string)
+	var oldest string
+	if first, ok := stream["first-entry"].([]any); ok && len(first) > 0 {
+		oldest, _ = first[0].(string)
+	}
+	switch {
+	case length == 0 || newest != "" && !before(last, newest):
+		return 0, nil
+	case oldest != "" && before(last, oldest):
+		return length, nil
+	case known && (added == length || lag > checkAtMost):
+		return min(lag, length), nil
+	case known:
+		return 0, &uncounted{after: last, most: lag}
+	default:
+		return 0, &uncounted{after: last, most: countAtMost}
+	}
+}
+
+// before says whether one entry's ID, such as 1526919030474-55, is less than another's.
+func before(a, b string) bool {
+	aTime, aNumber, _ := strings.Cut(a, "-")
+	bTime, bNumber, _ := strings.Cut(b, "-")
+	// Decimal numbers without leading zeros: the longer is the greater.
+	return cmp.Or(
+		cmp.Compare(len(aTime), len(bTime)), cmp.Compare(aTime, bTime),
+		cmp.Compare(len(aNumber), len(bNumber)), cmp.Compare(aNumber, bNumber),
+	) < 0
 }
 
 // fields makes a map of the names and values that the server lists in turn.
@@ -100,12 +158,11 @@ func fields(list any) map[string]any {
 	return m
 }
 
-// count counts the entries after the last that a group was given, up to a bound: beyond it the count errs towards too few,
-// until the group has come closer to the stream's end.
-func (r *reader) count(ctx context.Context, q trigger.Queue, last string) (int64, error) {
-	entries, err := r.client.XRangeN(ctx, q.Name, "("+last, "+", countAtMost).Result()
-	if err != nil {
-		return 0, fmt.Errorf("counting the entries of stream %q after %s: %w", q.Name, last, err)
+// count puts into a pipeline what counts a stream's waiting entries, where they have to be counted. Beyond the most to count
+// they err towards too few, until the group has come closer to the stream's end.
+func (a *answer) count(ctx context.Context, p redis.Pipeliner, q trigger.Queue) {
+	if u := a.uncounted; u != nil {
+		// The bracket leaves out the entry itself.
+		a.counted = p.XRangeN(ctx, q.Name, "("+u.after, "+", u.most)
 	}
-	return int64(len(entries)), nil
 }

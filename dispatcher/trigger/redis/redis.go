@@ -79,6 +79,10 @@ func source(field string, c *v1alpha1.RedisConnection, secrets trigger.Secrets, 
 			return trigger.Source{}, err
 		}
 	}
+	if clustered(&options) && options.DB != 0 {
+		return trigger.Source{}, fmt.Errorf("%s.database is %d, and a Redis cluster, which %s.addresses with more than one are "+
+			"taken for, has database 0 only: remove database, or name one address or a sentinelMaster", field, options.DB, field)
+	}
 	name := describe(&options)
 	return trigger.Source{
 		Endpoint: name + " " + settings.Digest(),
@@ -99,6 +103,11 @@ func clone(c *tls.Config) *tls.Config {
 	return c.Clone()
 }
 
+// clustered says what the library makes of the options.
+func clustered(o *redis.UniversalOptions) bool {
+	return o.MasterName == "" && (o.IsClusterMode || len(o.Addrs) > 1)
+}
+
 // describe names a server, Sentinel group or cluster without credentials.
 func describe(o *redis.UniversalOptions) string {
 	scheme, addresses := "redis", strings.Join(o.Addrs, ",")
@@ -108,30 +117,55 @@ func describe(o *redis.UniversalOptions) string {
 	switch {
 	case o.MasterName != "":
 		return fmt.Sprintf("%s://%s/%d (Sentinel master %s)", scheme, addresses, o.DB, o.MasterName)
-	case o.IsClusterMode || len(o.Addrs) > 1:
+	case clustered(o):
 		return fmt.Sprintf("%s://%s (cluster)", scheme, addresses)
 	default:
 		return fmt.Sprintf("%s://%s/%d", scheme, addresses, o.DB)
 	}
 }
 
+// open connects. The options are its own to change.
 func open(ctx context.Context, options *redis.UniversalOptions, name string) (trigger.Reader, error) {
-	client := redis.NewUniversalClient(options)
-	if err := client.Ping(ctx).Err(); err != nil {
-		_ = client.Close()
+	sockets := &sockets{tls: options.TLSConfig}
+	options.Dialer = sockets.dial
+	r := &reader{client: redis.NewUniversalClient(options), sockets: sockets, name: name}
+	stop := context.AfterFunc(ctx, sockets.close)
+	// In a pipeline, for which the library keeps connections of its own: this one is then the only one.
+	_, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error { return p.Ping(ctx).Err() })
+	if !stop() {
+		err = noAnswer(ctx)
+	}
+	if err != nil {
+		_ = r.Close()
 		return nil, fmt.Errorf("connecting to %s: %w", name, err)
 	}
-	return &reader{client: client, name: name}, nil
+	return r, nil
 }
+
+// noAnswer is how a request ends whose context has ended, whatever the library says of a socket that was closed under it.
+func noAnswer(ctx context.Context) error { return fmt.Errorf("no answer in time: %w", ctx.Err()) }
 
 // reader is a connection to one server, Sentinel group or cluster.
 type reader struct {
-	client redis.UniversalClient
-	name   string
+	client  redis.UniversalClient
+	sockets *sockets
+	name    string
 }
 
 // Read implements trigger.Reader.
 func (r *reader) Read(ctx context.Context, queues []trigger.Queue) ([]trigger.Result, error) {
+	stop := context.AfterFunc(ctx, r.sockets.close)
+	results, err := r.read(ctx, queues)
+	if !stop() {
+		results, err = nil, noAnswer(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading from %s: %w", r.name, err)
+	}
+	return results, nil
+}
+
+func (r *reader) read(ctx context.Context, queues []trigger.Queue) ([]trigger.Result, error) {
 	pipeline := r.client.Pipeline()
 	answers := make([]answer, len(queues))
 	for i, q := range queues {
@@ -140,12 +174,21 @@ func (r *reader) Read(ctx context.Context, queues []trigger.Queue) ([]trigger.Re
 	// What it returns is the first error of a command; each is looked at below.
 	_, _ = pipeline.Exec(ctx)
 	results := make([]trigger.Result, len(queues))
+	for i, q := range queues {
+		results[i].Backlog, results[i].Err = answers[i].backlog(q)
+		answers[i].count(ctx, pipeline, q)
+	}
+	if pipeline.Len() > 0 {
+		_, _ = pipeline.Exec(ctx)
+	}
 	unanswered := 0
 	for i, q := range queues {
-		var last string
-		results[i].Backlog, last, results[i].Err = answers[i].backlog(q)
-		if last != "" {
-			results[i].Backlog.Waiting, results[i].Err = r.count(ctx, q, last)
+		if counted := answers[i].counted; counted != nil {
+			entries, err := counted.Result()
+			if err != nil {
+				results[i].Err = fmt.Errorf("counting what waits in stream %q: %w", q.Name, err)
+			}
+			results[i].Backlog.Waiting = int64(len(entries))
 		}
 		if err := results[i].Err; err != nil && !answered(err) {
 			unanswered++
@@ -153,7 +196,7 @@ func (r *reader) Read(ctx context.Context, queues []trigger.Queue) ([]trigger.Re
 	}
 	// In a cluster one server may be down and the others not.
 	if len(queues) > 0 && unanswered == len(queues) {
-		return nil, fmt.Errorf("reading from %s: %w", r.name, results[0].Err)
+		return nil, results[0].Err
 	}
 	return results, nil
 }
@@ -166,6 +209,7 @@ func answered(err error) bool {
 
 // Close implements trigger.Reader.
 func (r *reader) Close() error {
+	r.sockets.close()
 	if err := r.client.Close(); err != nil {
 		return fmt.Errorf("closing the connection to %s: %w", r.name, err)
 	}

@@ -1,0 +1,271 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/triggertest"
+	"github.com/longhaul-dev/longhaul/test/fixture/broker"
+	"github.com/longhaul-dev/longhaul/test/fixture/broker/brokertest"
+)
+
+func TestEachKindIsReadAsItIs(t *testing.T) {
+	t.Parallel()
+	server := shared.Redis(t)
+	client := server.Client()
+	t.Cleanup(func() { client.Close() })
+	for name, k := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			triggertest.Run(t, dialect(client, k, settingsFor(server.Address())))
+		})
+	}
+}
+
+func TestReadingGoesOnWhenTheServerIsBack(t *testing.T) {
+	t.Parallel()
+	server := brokertest.StartRedis(t, broker.RedisOptions{})
+	client := server.Client()
+	t.Cleanup(func() { client.Close() })
+	dialects := map[string]triggertest.Dialect{}
+	for name, k := range kinds {
+		dialects[name] = dialect(client, k, settingsFor(server.Address()))
+	}
+	triggertest.Outage(t, dialects, server.Stop, server.Start)
+}
+
+func TestAnEmbeddedServerIsReadAsAnyOther(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	client := goredis.NewClient(&goredis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { client.Close() })
+	for _, name := range []string{"a list", "a list with a processing list"} {
+		d := dialect(client, kinds[name], settingsFor(server.Addr()))
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			triggertest.Run(t, d)
+		})
+	}
+	t.Run("outage", func(t *testing.T) {
+		t.Parallel()
+		server := miniredis.RunT(t)
+		client := goredis.NewClient(&goredis.Options{Addr: server.Addr()})
+		t.Cleanup(func() { client.Close() })
+		triggertest.Outage(t,
+			map[string]triggertest.Dialect{"a list": dialect(client, kind{}, settingsFor(server.Addr()))},
+			func() error { server.Close(); return nil },
+			func(context.Context) error { return server.Restart() })
+	})
+}
+
+func TestAClusterIsReadWhereverItsKeysAre(t *testing.T) {
+	t.Parallel()
+	cluster := brokertest.StartRedisCluster(t, broker.RedisOptions{Password: "s3cret"})
+	client := cluster.Client()
+	t.Cleanup(func() { client.Close() })
+	s := settingsFor(cluster.Addresses()[0]).withPassword("", "s3cret")
+	s.connection.Cluster = new(true)
+	for name, k := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			triggertest.Run(t, dialect(client, k, s))
+		})
+	}
+	triggertest.Silent(t, func(t *testing.T, address string) trigger.Source {
+		t.Helper()
+		return s.at(address).source(t, kind{}, "videos")
+	})
+}
+
+func TestSentinelsAreAskedForTheMaster(t *testing.T) {
+	t.Parallel()
+	sentinels := brokertest.StartSentinels(t, broker.RedisOptions{Password: "s3cret"})
+	s := settingsFor(sentinels.Addresses()...).withPassword("", "s3cret")
+	s.connection.SentinelMaster = sentinels.MasterName
+	client := goredis.NewFailoverClient(&goredis.FailoverOptions{
+		MasterName: sentinels.MasterName, SentinelAddrs: sentinels.Addresses(), Password: "s3cret",
+	})
+	t.Cleanup(func() { client.Close() })
+	for name, k := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			triggertest.Run(t, dialect(client, k, s))
+		})
+	}
+	triggertest.Silent(t, func(t *testing.T, address string) trigger.Source {
+		t.Helper()
+		return s.at(address).source(t, kind{}, "videos")
+	})
+}
+
+func TestWhoIsKnownByCertificatesAndAPasswordIsReadOverTLS(t *testing.T) {
+	t.Parallel()
+	certificates := brokertest.Certificates(t)
+	server := brokertest.StartRedis(t, broker.RedisOptions{
+		TLS: certificates, RequireClientCertificate: true, Password: "s3cret",
+	})
+	client := server.Client()
+	t.Cleanup(func() { client.Close() })
+	s := settingsFor(server.Address()).withPassword("", "s3cret").with("ca.crt", content(t, certificates.CA)).
+		with("tls.crt", content(t, certificates.ClientCert)).with("tls.key", content(t, certificates.ClientKey))
+	s.connection.TLS = &v1alpha1.TLS{CA: ref("ca.crt"), Certificate: ref("tls.crt"), Key: ref("tls.key")}
+	for name, k := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			triggertest.Run(t, dialect(client, k, s))
+		})
+	}
+	silent := func(t *testing.T, address string) trigger.Source {
+		t.Helper()
+		return s.at(address).source(t, kind{}, "videos")
+	}
+	triggertest.Silent(t, silent)
+	triggertest.FallsSilent(t, server.Address(), silent)
+}
+
+func TestASilentServerHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	server := shared.Redis(t)
+	source := func(t *testing.T, address string) trigger.Source {
+		t.Helper()
+		return settingsFor(address).source(t, kind{processing: true}, "videos")
+	}
+	triggertest.Silent(t, source)
+	triggertest.FallsSilent(t, server.Address(), source)
+}
+
+func TestThoseWhoAreNotLetInAreToldWhy(t *testing.T) {
+	t.Parallel()
+	const password, wrong = `s3cret/100% "`, `wr0ng@/%: "`
+	server := brokertest.StartRedis(t, broker.RedisOptions{
+		Password: password,
+		// Figures of its own keys are all that this one may see. AUTH and HELLO are anybody's.
+		Users: []string{"reader on >hers ~mine* resetchannels -@all +ping +client|setname +llen +xinfo +xrange"},
+	})
+	secrets := []string{password, wrong, url.QueryEscape(password), url.QueryEscape(wrong), "hers", "reader"}
+	s := settingsFor(server.Address())
+	for name, c := range map[string]struct {
+		settings settings
+		words    string
+	}{
+		"without a password":          {s, "NOAUTH"},
+		"with a wrong one":            {s.withPassword("", wrong), "WRONGPASS"},
+		"with a user's wrong one":     {s.withPassword("reader", wrong), "WRONGPASS"},
+		"as nobody":                   {s.withPassword("nobody", wrong), "WRONGPASS"},
+		"to keys of somebody else":    {s.withPassword("reader", "hers"), "NOPERM"},
+		"where nobody listens":        {settingsFor("127.0.0.1:1").withPassword("", password), "connection refused"},
+		"at a host that is not there": {settingsFor("redis.invalid:6379").withPassword("", password), "lookup redis.invalid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if c.words == "NOPERM" {
+				source := c.settings.source(t, kind{}, "others")
+				if result := read(t, open(t, source), source)[0]; result.Err == nil || !strings.Contains(result.Err.Error(), c.words) {
+					t.Errorf("the reading shows %+v, want an error with %s", result, c.words)
+				}
+				return
+			}
+			triggertest.Refused(t, c.settings.source(t, kind{}, "mine"), c.words, secrets...)
+		})
+	}
+
+	client := server.Client()
+	t.Cleanup(func() { client.Close() })
+	must(t, client.RPush(t.Context(), "mine", "message").Err())
+	must(t, client.RPush(t.Context(), processingList("mine"), "message").Err())
+	must(t, client.XGroupCreateMkStream(t.Context(), "mine too", group, "0").Err())
+	must(t, client.XAdd(t.Context(), &goredis.XAddArgs{Stream: "mine too", Values: []string{"message", "work"}}).Err())
+	s = s.withPassword("reader", "hers")
+	list, stream := s.source(t, kind{processing: true}, "mine"), s.source(t, kind{stream: true}, "mine too")
+	want := []trigger.Result{live(1, 1), live(1, 0)}
+	if diff := cmp.Diff(want, read(t, open(t, list), list, stream)); diff != "" {
+		t.Errorf("with no more rights than are needed, the reading (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhoCannotShowCertificatesIsRefused(t *testing.T) {
+	t.Parallel()
+	certificates := brokertest.Certificates(t)
+	server := brokertest.StartRedis(t, broker.RedisOptions{TLS: certificates, RequireClientCertificate: true})
+	s := settingsFor(server.Address()).with("ca.crt", content(t, certificates.CA)).
+		with("tls.crt", content(t, certificates.ClientCert)).with("tls.key", content(t, certificates.ClientKey))
+	full := v1alpha1.TLS{CA: ref("ca.crt"), Certificate: ref("tls.crt"), Key: ref("tls.key")}
+	otherName := full
+	otherName.ServerName = "redis.invalid"
+	for name, c := range map[string]struct {
+		tls   *v1alpha1.TLS
+		words string
+	}{
+		"without the CA":           {&v1alpha1.TLS{Certificate: ref("tls.crt"), Key: ref("tls.key")}, "certificate signed by unknown authority"},
+		"without a certificate":    {&v1alpha1.TLS{CA: ref("ca.crt")}, ""}, // how it is told depends on who is quicker
+		"for a server with a name": {&otherName, "certificate is valid for localhost, not redis.invalid"},
+		"without TLS":              {nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			refused := s
+			refused.connection.TLS = c.tls
+			triggertest.Refused(t, refused.source(t, kind{}, "videos"), c.words)
+		})
+	}
+}
+
+func TestAHundredQueuesAreReadOverOneConnection(t *testing.T) {
+	t.Parallel()
+	server := brokertest.StartRedis(t, broker.RedisOptions{})
+	client := server.Client()
+	t.Cleanup(func() { client.Close() })
+	s := settingsFor(server.Address())
+	var sources []trigger.Source
+	for i := range 100 {
+		name := fmt.Sprintf("videos-%d", i)
+		for range i % 3 {
+			must(t, client.RPush(t.Context(), name, "message").Err())
+		}
+		sources = append(sources, s.source(t, kind{}, name))
+	}
+	reader := open(t, sources[0])
+	for range 2 {
+		for i, result := range read(t, reader, sources...) {
+			if result.Err != nil || result.Backlog.Waiting != int64(i%3) {
+				t.Errorf("list %d: %+v, want %d waiting", i, result, i%3)
+			}
+		}
+	}
+	clients, err := client.ClientList(t.Context()).Result()
+	must(t, err)
+	if connections := strings.Count(clients, " name=longhaul "); connections != 1 {
+		t.Errorf("the server counts %d connections, want 1:\n%s", connections, clients)
+	}
+}
+
+func TestEachDatabaseIsReadForItself(t *testing.T) {
+	t.Parallel()
+	server := shared.Redis(t)
+	name := brokertest.Unique("list")
+	for database := range int32(3) {
+		client := goredis.NewClient(&goredis.Options{Addr: server.Address(), DB: int(database)})
+		t.Cleanup(func() { client.Close() })
+		t.Cleanup(func() { client.Del(t.Context(), name) })
+		for range database + 1 {
+			must(t, client.RPush(t.Context(), name, "message").Err())
+		}
+	}
+	for database := range int32(3) {
+		s := settingsFor(server.Address())
+		s.connection.Database = &database
+		source := s.source(t, kind{}, name)
+		if got := read(t, open(t, source), source)[0]; got.Backlog.Waiting != int64(database+1) {
+			t.Errorf("database %d: %+v, want %d waiting", database, got, database+1)
+		}
+	}
+}
