@@ -287,13 +287,17 @@ func TestAScaledJobMadeAnewUnderTheSameNameDispatchesForItself(t *testing.T) {
 		m := w.manager()
 		w.apply(newScaledJob(triggers(queue(videos))))
 		w.broker.set(videos, 2, 0)
+		w.broker.set("pictures", 3, 0)
 		m.settle()
 		old := w.wantJobs(2)
 		w.must(w.api.Delete(t.Context(), w.scaledJob()))
-		w.apply(newScaledJob(triggers(queue(videos)))) // before the Jobs of the old one are collected
+		w.apply(newScaledJob(triggers(queue("pictures")))) // before a pass, and before the old one's Jobs are collected
 		m.settle()
 		m.settle()
-		for _, job := range w.wantJobs(2) {
+		for _, job := range w.wantJobs(3) {
+			if got := job.Labels["longhaul.dev/trigger"]; got != "pictures" {
+				t.Errorf("Job %s is for trigger %s", job.Name, got)
+			}
 			for _, before := range old {
 				if job.Name == before.Name {
 					t.Errorf("Job %s is counted for the new ScaledJob", job.Name)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -200,12 +201,15 @@ func TestTheStatusIsWrittenAtMostOnceASecondAndOnlyWhenItChanged(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {
 		m := w.manager()
 		w.apply(newScaledJob(parallelism(0, 1)))
+		w.broker.set(videos, 299, 0)
 		m.settle()
+		only := w.wantJobs(1)[0]
 		before := m.statusWrites
-		for n := range 300 { // three seconds in which it changes with each reading
-			w.broker.set(videos, int64(n), 0)
-			m.step(between)
-			m.pass()
+		for range 150 { // three seconds in which it changes with each pass
+			w.run(only)
+			m.passes(1)
+			w.pod(only, func(s *corev1.PodStatus) { s.Phase, s.ContainerStatuses = corev1.PodPending, nil })
+			m.passes(1)
 		}
 		if got := m.statusWrites - before; got < 2 || got > 4 {
 			t.Errorf("in 3 s of changes the status was written %d times, want 2 to 4", got)
@@ -262,7 +266,11 @@ func TestFailedJobsAreToldTogether(t *testing.T) {
 		w.broker.set(videos, 0, 0)
 		w.finish(batchv1.JobFailed, all[0])
 		m.settle()
-		w.finish(batchv1.JobFailed, all[1:]...)
+		for _, job := range all[1:] {
+			w.finish(batchv1.JobFailed, job)
+			m.step(500 * time.Millisecond)
+			m.passes(1)
+		}
 		m.follow(30 * time.Second)
 		want := []event{
 			{"Warning", "JobsFailed", "transcode-000001 failed"},

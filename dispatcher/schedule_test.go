@@ -5,6 +5,7 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
@@ -158,5 +159,31 @@ func TestASuspendedScheduleRunsTheLatestTimeWhenItGoesOn(t *testing.T) {
 		w.edit(func(sj *v1alpha1.ScaledJob) { *sj.Spec.Suspend = false })
 		m.settle()
 		w.wantJobs(1)
+	})
+}
+
+func TestAScheduledTimesJobsAreKeptUntilTheStatusTellsThatTheyWere(t *testing.T) {
+	t.Parallel()
+	story(t, func(_ *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(triggers(scheduled(friday, 1)), func(sj *v1alpha1.ScaledJob) { *sj.Spec.SuccessfulJobsHistoryLimit = 0 }))
+		m.settle()
+		w.until(fridayAt17)
+		m.pass() // the status tells the number of the Job, and nothing after it
+		m.faults.status = func(func() error) error { return apierrors.NewConflict(jobs, name, errBroken) }
+		m.step(between)
+		m.passes(3)
+		w.finish(batchv1.JobComplete, w.wantJobs(1)...)
+		m.follow(time.Minute)
+		w.wantJobs(1)
+		m.kill()
+		m = w.manager()
+		m.settle()
+		m.step(time.Second)
+		m.settle()
+		w.wantJobs(0)
+		if len(w.tried) != 1 {
+			w.t.Errorf("one time got the Jobs %v", w.tried)
+		}
 	})
 }
