@@ -176,13 +176,11 @@ func TestBadValuesAreRefusedWithTheFlagTheValueAndTheRemedy(t *testing.T) {
 		{[]string{"--nonsense"}, []string{"--nonsense"}},
 		{[]string{"nonsense"}, []string{`"nonsense"`}},
 		{[]string{"version", "nonsense"}, []string{`"nonsense"`}},
-		// With nothing wrong but the cluster.
-		{nil, []string{"finding the cluster", "no-such-kubeconfig", "give --kubeconfig or set KUBECONFIG"}},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			t.Parallel()
 			args := c.args
-			if len(args) == 0 || strings.HasPrefix(args[0], "--") {
+			if strings.HasPrefix(args[0], "--") {
 				args = append([]string{"--kubeconfig", nowhere}, args...)
 			}
 			out, err := longhaul(t, args...)
@@ -227,6 +225,20 @@ func TestTheNamespaceSelectorSelectsAsKubectlDoes(t *testing.T) {
 	} {
 		if got := selector.Matches(c.namespace); got != c.want {
 			t.Errorf("a namespace with the labels %v: %t, want %t", c.namespace, got, c.want)
+		}
+	}
+}
+
+func TestAMissingKubeconfigIsToldWithTheRemedy(t *testing.T) {
+	t.Parallel()
+	s := parsed(t, "--kubeconfig", nowhere)
+	_, err := s.config()
+	if err == nil {
+		t.Fatal("a cluster was found")
+	}
+	for _, want := range []string{"finding the cluster", nowhere, "give --kubeconfig or set KUBECONFIG"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the message is %q, which does not hold %q", err, want)
 		}
 	}
 }
