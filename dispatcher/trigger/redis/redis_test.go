@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -245,6 +246,32 @@ func TestAHundredQueuesAreReadOverOneConnection(t *testing.T) {
 	must(t, err)
 	if connections := strings.Count(clients, " name=longhaul "); connections != 1 {
 		t.Errorf("the server counts %d connections, want 1:\n%s", connections, clients)
+	}
+}
+
+// TestHeldIsReadBeforeWaiting: the other way round, a message that is taken between the two would count twice.
+func TestHeldIsReadBeforeWaiting(t *testing.T) {
+	t.Parallel()
+	server := brokertest.StartRedis(t, broker.RedisOptions{})
+	client := server.Client()
+	t.Cleanup(func() { client.Close() })
+	must(t, client.XGroupCreateMkStream(t.Context(), "films", group, "0").Err())
+	s := settingsFor(server.Address())
+	list, stream := s.source(t, kind{processing: true}, "videos"), s.source(t, kind{stream: true}, "films")
+	reader := open(t, list)
+	must(t, client.Do(t.Context(), "config", "set", "slowlog-log-slower-than", 0).Err()) // logs every command
+	read(t, reader, list, stream)
+	logged, err := client.SlowLogGet(t.Context(), -1).Result()
+	must(t, err)
+	var asked []string
+	for _, entry := range slices.Backward(logged) { // the newest is the first
+		if entry.ClientName == "longhaul" {
+			asked = append(asked, strings.Join(entry.Args, " "))
+		}
+	}
+	want := []string{"llen " + processingList("videos"), "llen videos", "xinfo groups films", "xinfo stream films"}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("the server is asked (-want +got):\n%s", diff)
 	}
 }
 
