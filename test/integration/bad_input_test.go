@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -296,10 +298,12 @@ func TestEachBadInputGetsAMessageThatNamesTheFieldAndTheRemedy(t *testing.T) {
 			if refusedWell {
 				t.Errorf("%s: is refused well now; take it off the list: %v", input.title, err)
 			}
-			told.WriteString("is a gap\n\n")
+			told.WriteString("is a gap\n")
 			if status != nil {
+				told.WriteString(lines(status))
 				refused = append(refused, status.ErrStatus.Details.Causes...)
 			}
+			told.WriteString("\n")
 			continue
 		}
 		if status == nil {
@@ -444,4 +448,35 @@ func constraintsOf(path string, s *apiextensionsv1.JSONSchemaProps) []constraint
 		all = append(all, constraintsOf(path+"[]", s.Items.Schema)...)
 	}
 	return all
+}
+
+func TestTheDocumentsQuoteWhatTheAPIServerSays(t *testing.T) {
+	t.Parallel()
+	said, err := os.ReadFile(filepath.Join("testdata", "bad_input.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := filepath.Glob(filepath.Join(root, "docs", "triggers", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	quotes := 0
+	for _, document := range append(documents, filepath.Join(root, "docs", "scaledjob.md")) {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, quote := range regexp.MustCompile(`(?m)(^> .*\n)+`).FindAllString(string(text), -1) {
+			quotes++
+			quote = strings.ReplaceAll(strings.TrimSpace(strings.ReplaceAll("\n"+quote, "\n> ", " ")), `\<`, "<")
+			for part := range strings.SplitSeq(quote, " … ") {
+				if !strings.Contains(string(said), part) {
+					t.Errorf("%s quotes what no bad input is told: %s", filepath.Base(document), part)
+				}
+			}
+		}
+	}
+	if quotes < 10 {
+		t.Errorf("only %d quotes were found", quotes)
+	}
 }
