@@ -132,7 +132,7 @@ func TestACreateThatFailsInMidBatchCostsNoJobAndMakesNoneTwice(t *testing.T) {
 				story(t, func(t *testing.T, w *world) {
 					m := w.manager(func(o *dispatcher.Options) { o.CreationConcurrency = concurrency })
 					w.apply(newScaledJob(triggers(queue(videos))))
-					w.broker.set(videos, 8, 0)
+					m.arrive(8)
 					asked := 0
 					m.faults.create = func(_ *batchv1.Job, create func() error) error {
 						if asked++; asked == 3 {
@@ -140,7 +140,7 @@ func TestACreateThatFailsInMidBatchCostsNoJobAndMakesNoneTwice(t *testing.T) {
 						}
 						return create()
 					}
-					m.passes(2)
+					m.passes(1)
 					// Those already on their way when the third failed were created as well.
 					if got := len(w.jobs()); got < 2 || got > 2+2*concurrency {
 						t.Fatalf("the batch that failed made %d Jobs, want 2 to %d", got, 2+2*concurrency)
@@ -190,12 +190,12 @@ func TestACreateWhoseAnswerIsLostMakesNoSecondJob(t *testing.T) {
 			story(t, func(t *testing.T, w *world) {
 				m := w.manager()
 				w.apply(newScaledJob(triggers(held(videos))))
-				w.broker.set(videos, 3, 0)
+				m.arrive(3)
 				m.faults.create = func(_ *batchv1.Job, create func() error) error {
 					w.must(create())
 					return lost
 				}
-				m.passes(2)
+				m.passes(1)
 				if len(w.jobs()) == 0 {
 					t.Fatal("no Job was created, so no answer was lost")
 				}
@@ -212,9 +212,9 @@ func TestNothingIsDecidedWhileItIsUnknownWhatBecameOfAJob(t *testing.T) {
 	eachKind(t, func(_ *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
 		m := w.manager()
 		w.apply(newScaledJob(triggers(queue(videos))))
-		w.broker.set(videos, 1, 0)
+		m.arrive(1)
 		m.faults.create = func(*batchv1.Job, func() error) error { return context.DeadlineExceeded }
-		m.passes(2)
+		m.passes(1)
 		m.faults.create = nil
 		m.faults.live = func(client.Object) error { return errBroken }
 		m.step(time.Second)
@@ -234,11 +234,9 @@ func TestACacheThatLagsMakesNoSecondJob(t *testing.T) {
 			eachKind(t, func(_ *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
 				m := w.manager()
 				w.apply(newScaledJob(triggers(queue(videos))))
-				w.broker.set(videos, 3, 0)
-				m.pass()
+				m.arrive(3)
 				m.freeze()
-				m.step(between)
-				m.passes(2)
+				m.passes(1)
 				w.wantJobs(3)
 				for range 5 {
 					m.step(lag / 5)
@@ -296,8 +294,7 @@ func TestAJobDeletedBeforeTheCacheShowedItIsNotWaitedForForEver(t *testing.T) {
 	eachKind(t, func(t *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
 		m := w.manager()
 		w.apply(newScaledJob(triggers(queue(videos))))
-		w.broker.set(videos, 1, 0)
-		m.passes(1)
+		m.arrive(1)
 		m.pass()
 		created := w.wantJobs(1)
 		w.must(w.api.Delete(t.Context(), &created[0]))
@@ -386,11 +383,9 @@ func TestASecondManagerWithAnOldViewMakesNoSecondJob(t *testing.T) {
 	eachKind(t, func(t *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
 		first, second := w.manager(), w.manager()
 		w.apply(newScaledJob(triggers(queue(videos))))
-		first.pass()
-		second.pass()
+		second.settle()
 		second.freeze()
-		w.broker.set(videos, 3, 0)
-		w.step(time.Second)
+		first.arrive(3)
 		first.passes(1)
 		w.wantJobs(3)
 		tried := len(w.tried)
@@ -443,7 +438,8 @@ func TestABacklogOlderThanTheCountOfJobsIsNotDecidedOn(t *testing.T) {
 		only := w.wantJobs(1)
 		// The meter's last reading shows one message. While the broker is slow to answer, the Job takes it, works and ends.
 		deliver := w.broker.delay("redis:6379")
-		m.step(time.Second)
+		m.step(time.Second) // a reading begins
+		m.step(between)
 		w.run(only...)
 		w.broker.take(videos, 1)
 		w.broker.acknowledge(videos, 1)
@@ -459,7 +455,7 @@ func TestABacklogOlderThanTheCountOfJobsIsNotDecidedOn(t *testing.T) {
 		}
 		// What arrives now was asked for before the Jobs were counted.
 		deliver()
-		m.settle()
+		m.follow(5 * time.Second)
 		w.wantJobs(1)
 		if waits := *w.scaledJob().Status.Waiting; waits != 0 {
 			t.Errorf("in the end the status says that %d messages wait, want 0", waits)
@@ -543,5 +539,29 @@ func TestASlowBrokerDelaysOnlyItsOwnTriggers(t *testing.T) {
 		m.settle()
 		w.wantJobs(5)
 		w.wantReady("True", "Dispatching")
+	})
+}
+
+func TestASlotGoesToTheTriggerWithTheFewestJobsAndNotToTheFastestBroker(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		slow := list("slow")
+		slow.RedisList.Addresses = []string{"far-away:6379"}
+		w.apply(newScaledJob(triggers(list(videos), slow), parallelism(0, 2)))
+		w.broker.set(videos, 5, 0)
+		w.broker.set("slow", 5, 0)
+		deliver := w.broker.delay("far-away:6379")
+		m.follow(100 * time.Millisecond)
+		w.wantJobs(0)
+		deliver()
+		m.settle()
+		of := map[string]int{}
+		for _, job := range w.wantJobs(2) {
+			of[job.Labels["longhaul.dev/trigger"]]++
+		}
+		if of[videos] != 1 || of["slow"] != 1 {
+			t.Errorf("the slots went to %v, want one each", of)
+		}
 	})
 }

@@ -18,7 +18,9 @@ func TestSuspendHoldsDispatchingAndNothingElse(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(t *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
 		m := w.manager()
-		w.apply(newScaledJob(triggers(queue(videos)), parallelism(1, 10), func(sj *v1alpha1.ScaledJob) { *sj.Spec.SuccessfulJobsHistoryLimit = 0 }))
+		w.apply(newScaledJob(triggers(queue(videos)), parallelism(1, 10), func(sj *v1alpha1.ScaledJob) {
+			*sj.Spec.SuccessfulJobsHistoryLimit = 0
+		}))
 		w.broker.set(videos, 2, 0)
 		m.settle()
 		first := w.wantJobs(2)
@@ -198,7 +200,8 @@ func TestTheOldestFinishedJobsBeyondTheLimitsAreForgotten(t *testing.T) {
 		m.passes(3)
 		w.wantJobs(8) // a Job is kept for a while, whatever the limits
 		m.follow(time.Minute)
-		if diff := cmp.Diff([]string{"transcode-000001", "transcode-000003", "transcode-000005", "transcode-000008"}, names(w.jobs())); diff != "" {
+		want := []string{"transcode-000001", "transcode-000003", "transcode-000005", "transcode-000008"}
+		if diff := cmp.Diff(want, names(w.jobs())); diff != "" {
 			t.Errorf("Jobs that are kept (-want +got):\n%s", diff)
 		}
 		if s := w.scaledJob().Status; *s.Succeeded != 2 || *s.Failed != 1 || *s.Running != 1 {
@@ -229,6 +232,24 @@ func TestAJobThatCannotBeForgottenIsTriedAgainAndKeepsNoOther(t *testing.T) {
 		m.faults.remove = nil
 		m.settle()
 		w.wantJobs(0)
+	})
+}
+
+func TestAJobThatHasTakenTheNameOfOneToForgetIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { *sj.Spec.SuccessfulJobsHistoryLimit = 0 }))
+		w.broker.set(videos, 1, 0)
+		m.settle()
+		m.workOff(1)
+		m.freeze()
+		w.must(w.api.Delete(t.Context(), &w.jobs()[0]))
+		other := foreignJob("transcode-000001", nil)
+		w.apply(other)
+		m.step(time.Minute)
+		m.passes(3)
+		w.must(w.api.Get(t.Context(), client.ObjectKeyFromObject(other), other))
 	})
 }
 

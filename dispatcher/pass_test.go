@@ -169,7 +169,9 @@ func TestJobsWithOurLabelsAndAnotherOwnerAreNotOurs(t *testing.T) {
 		unowned := foreignJob("transcode-by-hand", marks)
 		owned := foreignJob("transcode-of-another", marks)
 		owned.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(
-			&v1alpha1.ScaledJob{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "uid-of-another"}}, v1alpha1.GroupVersion().WithKind("ScaledJob"))}
+			&v1alpha1.ScaledJob{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "uid-of-another"}},
+			v1alpha1.GroupVersion().WithKind("ScaledJob"),
+		)}
 		w.apply(unowned)
 		w.apply(owned)
 		w.finish(batchv1.JobComplete, *owned)

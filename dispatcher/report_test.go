@@ -55,12 +55,11 @@ func value(m *dto.Metric) string {
 func burst(w *world) *manager {
 	m := w.manager()
 	w.apply(newScaledJob(triggers(held(videos)), parallelism(0, 4)))
-	w.broker.set(videos, 4, 0)
-	m.pass() // the backlog is read 10 ms before the Jobs are made
-	m.step(between)
+	m.arrive(4)
+	m.clock.Step(between) // so long is it until the Jobs are made
 	m.pass()
 	all := w.wantJobs(4)
-	m.step(2*time.Second - between)
+	m.step(2 * time.Second)
 	m.passes(3)
 	w.run(all[:3]...)
 	w.broker.take(videos, 3)
@@ -106,7 +105,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			"longhaul_jobs_finished_total{outcome=succeeded,trigger=videos}": "2",
 			"longhaul_jobs_finished_total{outcome=failed,trigger=videos}":    "1",
 			"longhaul_message_seen_to_job_created_seconds{}":                 "7, 0.040 s in all",
-			"longhaul_job_created_to_running_seconds{}":                      "4, 9.110 s in all",
+			"longhaul_job_created_to_running_seconds{}":                      "4, 9.150 s in all",
 			"longhaul_job_duration_seconds{}":                                "3, 24.000 s in all",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -185,7 +184,10 @@ func TestTheStatusTellsWhatIsSo(t *testing.T) {
 			LastSequence: 7,
 			Triggers:     []v1alpha1.TriggerStatus{{Name: videos, Waiting: ptr.To[int64](3), Held: ptr.To[int64](1)}},
 			Conditions: []metav1.Condition{
-				{Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Dispatching", Message: "all triggers are read, and the API server takes the Jobs"},
+				{
+					Type: "Ready", Status: "True", ObservedGeneration: 1, Reason: "Dispatching",
+					Message: "all triggers are read, and the API server takes the Jobs",
+				},
 				{Type: "Active", Status: "True", ObservedGeneration: 1, Reason: "JobsActive", Message: "Jobs are active"},
 				{Type: "Suspended", Status: "False", ObservedGeneration: 1, Reason: "NotSuspended", Message: "spec.suspend is not set"},
 			},
@@ -274,7 +276,10 @@ func TestFailedJobsAreToldTogether(t *testing.T) {
 		m.follow(30 * time.Second)
 		want := []event{
 			{"Warning", "JobsFailed", "transcode-000001 failed"},
-			{"Warning", "JobsFailed", "transcode-000002, transcode-000003, transcode-000004, transcode-000005, transcode-000006 and 3 more Jobs failed"},
+			{
+				"Warning", "JobsFailed",
+				"transcode-000002, transcode-000003, transcode-000004, transcode-000005, transcode-000006 and 3 more Jobs failed",
+			},
 		}
 		if diff := cmp.Diff(want, m.events.of("JobsFailed")); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)

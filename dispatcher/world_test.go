@@ -101,7 +101,9 @@ func newWorld(t *testing.T) *world {
 			defer w.writes.Add(1)
 			return c.Update(ctx, o, opts...)
 		},
-		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+		SubResourceUpdate: func(
+			ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption,
+		) error {
 			defer w.writes.Add(1)
 			return c.SubResource(sub).Update(ctx, o, opts...)
 		},
@@ -117,7 +119,8 @@ func newStore(t *testing.T, objects ...client.Object) client.WithWatch {
 		t.Fatalf("making the scheme: %v", err)
 	}
 	tracker := clienttesting.NewObjectTracker(scheme, serializer.NewCodecFactory(scheme).UniversalDecoder()) // of no managed fields
-	b := fake.NewClientBuilder().WithScheme(scheme).WithObjectTracker(tracker).WithObjects(objects...).WithStatusSubresource(&v1alpha1.ScaledJob{})
+	b := fake.NewClientBuilder().WithScheme(scheme).WithObjectTracker(tracker).WithObjects(objects...).
+		WithStatusSubresource(&v1alpha1.ScaledJob{})
 	if err := dispatcher.IndexFields(t.Context(), builderIndexer{b}); err != nil {
 		t.Fatalf("indexing: %v", err)
 	}
@@ -267,13 +270,11 @@ func (w *world) pod(job batchv1.Job, change func(*corev1.PodStatus)) {
 // run starts the pods of Jobs.
 func (w *world) run(jobs ...batchv1.Job) {
 	w.t.Helper()
+	since := &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(w.clock.Now().Truncate(time.Second))}
 	for _, job := range jobs {
 		w.pod(job, func(s *corev1.PodStatus) {
 			s.Phase = corev1.PodRunning
-			s.ContainerStatuses = []corev1.ContainerStatus{{
-				Name:  "worker",
-				State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(w.clock.Now().Truncate(time.Second))}},
-			}}
+			s.ContainerStatuses = []corev1.ContainerStatus{{Name: "worker", State: corev1.ContainerState{Running: since}}}
 		})
 	}
 }
@@ -326,7 +327,8 @@ func (w *world) wantReady(status metav1.ConditionStatus, reason string) string {
 // secret makes or changes a Secret.
 func (w *world) secret(of, field, value string) {
 	w.t.Helper()
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: of}, Data: map[string][]byte{field: []byte(value)}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: of}}
+	secret.Data = map[string][]byte{field: []byte(value)}
 	err := w.api.Create(w.t.Context(), secret)
 	if apierrors.IsAlreadyExists(err) {
 		w.must(w.api.Get(w.t.Context(), client.ObjectKeyFromObject(secret), secret))
@@ -443,7 +445,9 @@ func (m *manager) client() client.Client {
 			}
 			return c.Delete(ctx, o, opts...)
 		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
+		SubResourcePatch: func(
+			ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch, opts ...client.SubResourcePatchOption,
+		) error {
 			write := func() error {
 				err := c.SubResource(sub).Patch(ctx, o, patch, opts...)
 				if err == nil {
@@ -488,7 +492,9 @@ func (m *manager) list(ctx context.Context, list client.ObjectList, opts ...clie
 func (m *manager) freeze() {
 	m.t.Helper()
 	var objects []client.Object
-	for _, list := range []client.ObjectList{&v1alpha1.ScaledJobList{}, &batchv1.JobList{}, &corev1.PodList{}, &corev1.SecretList{}, &corev1.NamespaceList{}} {
+	for _, list := range []client.ObjectList{
+		&v1alpha1.ScaledJobList{}, &batchv1.JobList{}, &corev1.PodList{}, &corev1.SecretList{}, &corev1.NamespaceList{},
+	} {
 		m.must(m.api.List(m.t.Context(), list))
 		m.must(meta.EachListItem(list, func(o runtime.Object) error {
 			objects = append(objects, o.(client.Object))
@@ -552,6 +558,14 @@ func (m *manager) passes(n int) {
 	}
 }
 
+// arrive has messages come and the meter see them, so that the next pass decides on them.
+func (m *manager) arrive(n int64) {
+	m.t.Helper()
+	m.settle()
+	m.broker.put(videos, n)
+	m.step(time.Second) // the polling interval
+}
+
 // follow makes passes as the work queue does, for as long as given: when the controller says that one is due, and when the
 // meter tells something new.
 func (m *manager) follow(d time.Duration) {
@@ -610,7 +624,7 @@ type broker struct {
 	// broken are errors of single queues, down one of the whole connection.
 	broken map[string]error
 	down   error
-	// held back are the answers of the servers that are named here, until the channel is closed.
+	// late are the servers whose answers are held back, each until its channel is closed.
 	late map[string]chan struct{}
 	// passwords are those with which it was connected to.
 	passwords []string
