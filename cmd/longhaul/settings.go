@@ -3,12 +3,13 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
-	"slices"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // settings are what the flags say.
@@ -56,11 +57,14 @@ func (s *settings) check() error {
 			return fmt.Errorf("--%s is %d: give 1 or more", n.flag, n.value)
 		}
 	}
-	if s.qps <= 0 {
-		return fmt.Errorf("--kube-api-qps is %v: give more than 0", s.qps)
+	// Written so that what is not a number fails too.
+	if !(s.qps > 0 && s.qps <= math.MaxInt32) {
+		return fmt.Errorf("--kube-api-qps is %v: give a number above 0, such as 300", s.qps)
 	}
-	if slices.Contains(s.namespaces, "") {
-		return fmt.Errorf("--namespaces has an empty name: separate names with single commas")
+	for _, n := range s.namespaces {
+		if len(validation.IsDNS1123Label(n)) > 0 {
+			return fmt.Errorf("--namespaces has %q, which is no namespace's name: separate names with single commas, such as video,audio", n)
+		}
 	}
 	return nil
 }

@@ -11,10 +11,11 @@ const (
 	// attemptTimeout bounds one connecting and one reading, so that a broker that accepts and never answers shows as an
 	// error.
 	attemptTimeout = 10 * time.Second
-	// leastGap is the least time between two readings of an endpoint that someone waits for: those who ask meanwhile
-	// share the next.
-	leastGap = 5 * time.Millisecond
-	// firstRetry and lastRetry bound the growing pause between attempts at an endpoint that fails.
+	// leastRest is the least time from the end of a reading of an endpoint to the beginning of the next: those who ask
+	// meanwhile share that. It is twice what the reading took if that is longer, so that no endpoint is kept busy for more
+	// than a third of the time.
+	leastRest = 5 * time.Millisecond
+	// firstRetry and lastRetry bound the growing pause after attempts at an endpoint that fails.
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
@@ -112,21 +113,16 @@ func (e *endpoint) run(ctx context.Context) {
 	}()
 	line := line{open: e.open}
 	defer line.close()
-	var pause, took time.Duration
-	last := time.Time{}
+	var pause time.Duration
+	rested := time.Time{} // no attempt begins before
 	for ctx.Err() == nil {
 		now := e.meter.clock.Now()
-		wait, some := e.untilDue(now)
-		if some {
-			// What someone waits for is read at once, but an endpoint is never kept busy for more than a third of the time.
-			wait = max(wait, last.Add(max(leastGap, 2*took)).Sub(now))
-		}
-		wait = max(wait, last.Add(pause).Sub(now))
-		if !e.sleep(ctx, wait, some, pause > 0) {
+		wait, urgent := e.untilDue(now)
+		if !e.sleep(ctx, max(wait, rested.Sub(now)), urgent) {
 			continue
 		}
-		last = e.meter.clock.Now()
-		queues := e.due(last)
+		began := e.meter.clock.Now()
+		queues := e.due(began)
 		if len(queues) == 0 {
 			continue
 		}
@@ -134,9 +130,14 @@ func (e *endpoint) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		took = e.meter.clock.Since(last)
-		e.publish(last, took, queues, results, err)
+		ended := e.meter.clock.Now()
+		took := ended.Sub(began)
+		e.publish(began, took, queues, results, err)
 		pause = nextPause(pause, err)
+		rested = ended.Add(pause)
+		if err == nil {
+			rested = ended.Add(max(leastRest, 2*took))
+		}
 	}
 }
 
@@ -149,14 +150,14 @@ func nextPause(pause time.Duration, err error) time.Duration {
 }
 
 // sleep waits, and says whether the time has come; false where something happened meanwhile that the wait depends on.
-func (e *endpoint) sleep(ctx context.Context, wait time.Duration, urgent, failing bool) bool {
+func (e *endpoint) sleep(ctx context.Context, wait time.Duration, urgent bool) bool {
 	if wait <= 0 {
 		return true
 	}
 	timer := e.meter.clock.NewTimer(wait)
 	defer timer.Stop()
 	wake := e.wake
-	if urgent || failing {
+	if urgent {
 		wake = nil // nothing that may happen makes it sooner
 	}
 	select {

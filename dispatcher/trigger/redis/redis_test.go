@@ -14,6 +14,7 @@ import (
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/redis"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger/triggertest"
 	"github.com/longhaul-dev/longhaul/test/fixture/broker"
 	"github.com/longhaul-dev/longhaul/test/fixture/broker/brokertest"
@@ -246,6 +247,26 @@ func TestAHundredQueuesAreReadOverOneConnection(t *testing.T) {
 	must(t, err)
 	if connections := strings.Count(clients, " name=longhaul "); connections != 1 {
 		t.Errorf("the server counts %d connections, want 1:\n%s", connections, clients)
+	}
+}
+
+func TestAConnectionThatTheServerClosedWhileItLayIdleIsReplaced(t *testing.T) {
+	t.Parallel()
+	server := brokertest.StartRedis(t, broker.RedisOptions{})
+	client := server.Client()
+	t.Cleanup(func() { client.Close() })
+	source := settingsFor(server.Address()).source(t, kind{}, "videos")
+	reader := open(t, source)
+	for range 3 {
+		read(t, reader, source)
+		// Of all but this one.
+		if closed, err := client.ClientKillByFilter(t.Context(), "type", "normal").Result(); err != nil || closed != 1 {
+			t.Fatalf("the server closes %d connections, %v, want 1", closed, err)
+		}
+	}
+	read(t, reader, source)
+	if sockets := redis.OpenSockets(reader); sockets != 1 {
+		t.Errorf("it holds %d sockets, want 1", sockets)
 	}
 }
 

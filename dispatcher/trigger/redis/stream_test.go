@@ -77,6 +77,15 @@ func TestEntriesAreCountedWhereTheServerDoesNotKnowHowManyWait(t *testing.T) {
 			must(t, s.client.XTrimMaxLen(t.Context(), s.name, 4).Err())
 			must(t, s.Take(t.Context()))
 		}, live(3, 2)},
+		"more than nine entries of one millisecond": {func(t *testing.T, s *stream, _ []string) {
+			t.Helper()
+			for number := range 12 {
+				must(t, s.client.XAdd(t.Context(), &goredis.XAddArgs{
+					Stream: s.name, ID: fmt.Sprintf("1000-%d", number+1), Values: []string{"message", "work"},
+				}).Err())
+			}
+			must(t, s.client.XGroupCreate(t.Context(), s.name, group, "1000-9").Err())
+		}, live(3, 0)},
 		"all trimmed away": {func(t *testing.T, s *stream, _ []string) {
 			t.Helper()
 			must(t, s.Create(t.Context()))
