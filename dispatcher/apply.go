@@ -79,6 +79,9 @@ func (c *Controller) create(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	}
 	batch.Wait()
 	done.at = c.Clock.Now()
+	if len(done.created) > 0 {
+		m.lastDispatch = done.at
+	}
 	m.booked(sj, done.created)
 	switch {
 	case refused != nil && !apierrors.IsAlreadyExists(refused):

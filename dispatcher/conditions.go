@@ -26,8 +26,8 @@ func statusOf(sj *v1alpha1.ScaledJob, m *memory, o *observation, p *plan, done d
 	status.Starting, status.Running = ptr.To(int32(starting+len(done.created))), ptr.To(int32(running))
 	status.Succeeded, status.Failed = ptr.To(int32(succeeded)), ptr.To(int32(failed))
 	status.LastSequence = max(status.LastSequence, m.lastSequence)
-	if len(done.created) > 0 {
-		status.LastDispatchTime = ptr.To(metav1.NewTime(done.at.Truncate(timestampGrain)))
+	if !m.lastDispatch.IsZero() {
+		status.LastDispatchTime = ptr.To(metav1.NewTime(m.lastDispatch.Truncate(timestampGrain)))
 	}
 	status.Triggers = triggerStatuses(sj, m, o, p)
 	status.Waiting, status.Held = totals(status.Triggers)

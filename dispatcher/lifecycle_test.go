@@ -389,3 +389,44 @@ func TestASecretThatCannotBeReadLeavesTheTriggersAsTheyWere(t *testing.T) {
 		w.wantJobs(3)
 	})
 }
+
+func TestAnImmediateRolloutReadsTheTriggersAlsoWhereNothingCouldBeDispatched(t *testing.T) {
+	t.Parallel()
+	for name, held := range map[string]func(*v1alpha1.ScaledJob){
+		"at the cap": parallelism(0, 2),
+		"suspended":  func(sj *v1alpha1.ScaledJob) { *sj.Spec.Suspend = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			story(t, func(t *testing.T, w *world) {
+				m := w.manager()
+				w.apply(newScaledJob(parallelism(0, 2), func(sj *v1alpha1.ScaledJob) { sj.Spec.Rollout.Strategy = v1alpha1.RolloutImmediate }))
+				w.broker.set(videos, 3, 0)
+				m.settle()
+				jobs := w.wantJobs(2)
+				w.edit(held)
+				m.follow(5 * time.Second)
+				w.edit(image("worker:2"))
+				m.follow(5 * time.Second)
+				if diff := cmp.Diff(names(jobs), w.ending()); diff != "" {
+					t.Errorf("Jobs that are ended (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestTheTimeOfADispatchIsToldAlsoWhereTheStatusIsWrittenLater(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.broker.set(videos, 1, 0)
+		w.apply(newScaledJob())
+		m.follow(500 * time.Millisecond) // within a second of the first write of the status
+		w.wantJobs(1)
+		m.follow(3 * time.Second)
+		if w.scaledJob().Status.LastDispatchTime == nil {
+			t.Error("the status does not tell when the Job was dispatched")
+		}
+	})
+}

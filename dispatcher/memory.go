@@ -21,6 +21,8 @@ type memory struct {
 	expected map[string]expectation
 	// lastSequence is the highest sequence that was dispatched or found taken.
 	lastSequence int64
+	// lastDispatch is when a Job was last created; the status may tell of it later.
+	lastDispatch time.Time
 
 	sources  sources
 	accounts map[string]*account

@@ -78,7 +78,7 @@ func (c *Controller) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 // counted; one whose count has changed and that has no answer yet gets a new one.
 func (c *Controller) observeBacklogs(sj *v1alpha1.ScaledJob, m *memory, o *observation) {
 	owner := ownerOf(sj)
-	ask := m.mayDispatch(sj, o)
+	ask := m.mayDispatch(sj, o) || m.mayReplace(sj, o)
 	for i := range o.sources {
 		s := &o.sources[i]
 		if !s.queued() {

@@ -53,6 +53,11 @@ func (m *memory) mayDispatch(sj *v1alpha1.ScaledJob, o *observation) bool {
 		o.census.active() < int(*sj.Spec.MaxParallelism)
 }
 
+// mayReplace says whether Jobs of an older template are to be ended as soon as the triggers have been read.
+func (m *memory) mayReplace(sj *v1alpha1.ScaledJob, o *observation) bool {
+	return sj.Spec.Rollout.Strategy == v1alpha1.RolloutImmediate && m.template.err == nil && len(outdated(o)) > 0
+}
+
 // plan says what to do about what was observed.
 func (m *memory) plan(sj *v1alpha1.ScaledJob, o *observation) *plan {
 	p := &plan{waits: map[string]int64{}}
@@ -62,7 +67,7 @@ func (m *memory) plan(sj *v1alpha1.ScaledJob, o *observation) *plan {
 	}
 	due := m.planSchedules(sj, o, p)
 	p.forget = m.planForgetting(sj, o, p)
-	if sj.Spec.Rollout.Strategy == v1alpha1.RolloutImmediate && m.allRead(o) {
+	if m.mayReplace(sj, o) && m.allRead(o) {
 		p.replace = outdated(o)
 	}
 	if m.refusal.until.After(o.at) {
@@ -252,7 +257,7 @@ func (m *memory) allRead(o *observation) bool {
 			return false
 		}
 	}
-	return m.template.err == nil
+	return true
 }
 
 // outdated lists the unfinished Jobs of an older template.

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
@@ -73,9 +75,13 @@ func marshal(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) {
 	}{crd.APIVersion, crd.Kind, map[string]any{"name": crd.Name, "annotations": crd.Annotations}, crd.Spec})
 }
 
-// strip removes the descriptions of a schema and of all below it.
+// strip removes the descriptions of a schema and of all below it, and the rules about edits: what a Job may never change
+// may change in a template, of which new Jobs are made.
 func strip(s *apiextensionsv1.JSONSchemaProps) {
 	s.Description = ""
+	s.XValidations = slices.DeleteFunc(s.XValidations, func(r apiextensionsv1.ValidationRule) bool {
+		return strings.Contains(r.Rule, "oldSelf")
+	})
 	for name, p := range s.Properties {
 		strip(&p)
 		s.Properties[name] = p

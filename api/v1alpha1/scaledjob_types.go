@@ -58,6 +58,7 @@ type ScaledJobSpec struct {
 	// Containers find LONGHAUL_SCALEDJOB, LONGHAUL_TRIGGER and LONGHAUL_SEQUENCE in their environment. An edit concerns
 	// Jobs created from then on; see rollout.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="has(self.spec)",message="needs the Job's spec: set jobTemplate.spec"
 	JobTemplate batchv1.JobTemplateSpec `json:"jobTemplate,omitzero"`
 
 	// triggers are the event sources that say how many messages wait: 1 to 16, each with a name of its own.
@@ -90,7 +91,7 @@ type ScaledJobSpec struct {
 	// +default="1s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('24h')",message="must be a duration from 100ms to 24h, such as 1s or 500ms"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(ms|s|m|h)){1,4}$') && duration(self) >= duration('100ms') && duration(self) <= duration('24h')",message="must be a duration from 100ms to 24h, such as 1s or 500ms"
 	PollingInterval *metav1.Duration `json:"pollingInterval,omitempty"`
 
 	// combine says how several triggers make one number of Jobs. Sum: each Job is for one message of one trigger, which
@@ -113,7 +114,7 @@ type ScaledJobSpec struct {
 	// +default="10s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="must be a duration from 0s to 24h, such as 10s or 2m"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(ms|s|m|h)){1,4}$') && duration(self) >= duration('0s') && duration(self) <= duration('24h')",message="must be a duration from 0s to 24h, such as 10s or 2m"
 	SettlingTime *metav1.Duration `json:"settlingTime,omitempty"`
 
 	// successfulJobsHistoryLimit is how many Jobs that succeeded are kept: the newest, by when they finished. Default 10.

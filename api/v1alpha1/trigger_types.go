@@ -102,15 +102,16 @@ type SecretKeyRef struct {
 	Key string `json:"key,omitempty"`
 }
 
-// URISource is a URI, written out or in a Secret.
+// URISource is a URI, written out or in a Secret. Its rules are on the whole and not on value, because the API server
+// repeats a value that it refuses, and what is refused here is a password.
 //
 // +kubebuilder:validation:ExactlyOneOf=value;secretKeyRef
+// +kubebuilder:validation:XValidation:rule="!has(self.value) || !self.value.matches('^[^:/]*://[^@]*:[^@]*@')",message="must not contain a password: put the URI in a Secret and name it with secretKeyRef",fieldPath=".value"
 type URISource struct {
 	// value is the URI itself, without a password: put a URI that has one in a Secret and use secretKeyRef.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^/?#]*://[^/?#]*:[^/?#]*@')",message="must not contain a password: put the URI in a Secret and name it with secretKeyRef"
 	Value string `json:"value,omitempty"`
 
 	// secretKeyRef names the Secret and its key that hold the URI.
@@ -143,6 +144,9 @@ type TLS struct {
 }
 
 // RabbitMQTrigger is a RabbitMQ queue, classic or quorum.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.uri.value) || self.uri.value.matches('^amqps?://')",message="must begin with amqp:// or amqps://, such as amqp://rabbitmq:5672",fieldPath=".uri.value"
+// +kubebuilder:validation:XValidation:rule="!has(self.managementURI) || !has(self.managementURI.value) || self.managementURI.value.matches('^https?://')",message="must begin with http:// or https://, such as http://rabbitmq:15672",fieldPath=".managementURI.value"
 type RabbitMQTrigger struct {
 	// queue is the queue's name. It must exist: a missing queue shows in the Ready condition and heals when it appears.
 	// +required
@@ -173,7 +177,8 @@ type RabbitMQTrigger struct {
 // RedisConnection says how to reach a Redis server, a Sentinel group or a cluster.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.sentinelMaster) || !has(self.cluster) || !self.cluster",message="sentinelMaster and cluster exclude each other: remove one"
-// +kubebuilder:validation:XValidation:rule="!has(self.cluster) || !self.cluster || !has(self.database) || self.database == 0",message="a Redis cluster has database 0 only: remove database",fieldPath=".database"
+// +kubebuilder:validation:XValidation:rule="!has(self.database) || self.database == 0 || !(has(self.cluster) && self.cluster || self.addresses.size() > 1 && !has(self.sentinelMaster))",message="a Redis cluster, which several addresses without sentinelMaster are, has database 0 only: remove database",fieldPath=".database"
+// +kubebuilder:validation:XValidation:rule="!has(self.username) || has(self.password)",message="username needs a password beside it: set password or remove username",fieldPath=".username"
 type RedisConnection struct {
 	// addresses are the servers, each host:port: one server, the Sentinels with sentinelMaster, or nodes of a cluster.
 	// +required
@@ -219,6 +224,8 @@ type RedisConnection struct {
 }
 
 // RedisListTrigger is a Redis list.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.processingList) || self.processingList != self.list",message="must be another key than list: workers move their message there while they work on it",fieldPath=".processingList"
 type RedisListTrigger struct {
 	RedisConnection `json:",inline"`
 
@@ -262,7 +269,7 @@ type CronTrigger struct {
 	// +kubebuilder:validation:MinLength=9
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('TZ=') && !self.startsWith('CRON_TZ=')",message="must not name a time zone: set timeZone"
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[ ]*([-0-9A-Za-z*?,/]+[ ]+){4}[-0-9A-Za-z*?,/]+[ ]*$')",message="must have five fields: minute, hour, day of month, month and day of week, such as \"0 17 * * 5\" for Friday at 17:00"
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('TZ=') || self.startsWith('CRON_TZ=') || self.matches('^[ ]*([-0-9A-Za-z*?,/]+[ ]+){4}[-0-9A-Za-z*?,/]+[ ]*$')",message="must have five fields: minute, hour, day of month, month and day of week, such as \"0 17 * * 5\" for Friday at 17:00"
 	Schedule string `json:"schedule,omitempty"`
 
 	// timeZone is the IANA name of the schedule's time zone, such as Europe/Berlin. Default Etc/UTC.
@@ -284,6 +291,6 @@ type CronTrigger struct {
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && duration(self) >= duration('10s')",message="must be a duration of at least 10s, such as 10m or 1h"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}([.][0-9]{1,9})?(ms|s|m|h)){1,4}$') && duration(self) >= duration('10s')",message="must be a duration of at least 10s, such as 10m or 1h"
 	StartingDeadline *metav1.Duration `json:"startingDeadline,omitempty"`
 }

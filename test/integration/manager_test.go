@@ -342,12 +342,17 @@ func TestTheManager(t *testing.T) {
 			n := len(p.jobs(t, sj))
 			s := sj.Status
 			return n == 2 && ptr.Deref(s.Starting, 0) == 2 && ptr.Deref(s.Waiting, 0) == 3 && len(s.Triggers) == 1 &&
-				s.Triggers[0].Name == "redisList", fmt.Sprintf("%d Jobs, status %+v", n, s)
+				s.Triggers[0].Name == "redisList" && s.LastDispatchTime != nil, fmt.Sprintf("%d Jobs, status %+v", n, s)
 		})
 	})
 
 	t.Run("it replaces Jobs of an older template if asked to", func(t *testing.T) {
 		sj := p.awaitReady(t, namespace, "working", v1alpha1.ReasonDispatching)
+		// All slots are taken and nothing changes: nothing but the edit can bring a reading about.
+		eventually(t, "the manager is at rest", func() (bool, string) {
+			last := sj.Status.LastDispatchTime
+			return time.Since(last.Time) > 4*time.Second, last.String()
+		})
 		before := sj.DeepCopy()
 		sj.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image = "example/transcode:2"
 		if err := p.client.Patch(t.Context(), sj, client.MergeFrom(before)); err != nil {

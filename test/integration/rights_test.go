@@ -362,10 +362,7 @@ func (p *plane) asked(t *testing.T, program string) (used, refused []right) {
 
 // unused are the rights that the manager's program makes no use of in TestTheManager, or not always, each with the reason to have it.
 func unused() map[string]string {
-	const (
-		stream = "an API server that streams lists to watches is not asked for lists; one that does not is"
-		gap    = "a gap: nothing asks for it"
-	)
+	const stream = "an API server that streams lists to watches is not asked for lists; one that does not is"
 	return map[string]string{
 		"list jobs.batch":              stream,
 		"list namespaces.":             stream,
@@ -375,14 +372,6 @@ func unused() map[string]string {
 
 		"patch events.events.k8s.io":                "an event that occurs again is counted in the first",
 		"update scaledjobs/finalizers.longhaul.dev": "never asked for; looked up when a Job is created that blocks the deletion of its owner",
-
-		"get namespaces.":                       gap,
-		"get pods.":                             gap,
-		"get scaledjobs.longhaul.dev":           gap,
-		"get scaledjobs/status.longhaul.dev":    gap,
-		"patch events.":                         gap,
-		"patch leases.coordination.k8s.io":      gap,
-		"update scaledjobs/status.longhaul.dev": gap,
 	}
 }
 
