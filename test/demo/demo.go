@@ -206,7 +206,7 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 func (d *demo) title() string {
-	encoder := "the worker's own encoder, as there is no ffmpeg"
+	encoder := "the worker itself (no ffmpeg)"
 	if _, err := exec.LookPath("ffmpeg"); err == nil {
 		encoder = "ffmpeg"
 	}
@@ -260,6 +260,9 @@ func (d *demo) judge(ctx context.Context, most int) error {
 	}
 	if rejected > 0 {
 		complaints = append(complaints, fmt.Sprintf("%d messages were rejected", rejected))
+	}
+	if more := len(complaints) - 10; more > 0 {
+		complaints = append(complaints[:10], fmt.Sprintf("and %d more", more))
 	}
 	if len(complaints) > 0 {
 		return errors.New(d.board.Summary() + ". That is not as it should be:\n  " + strings.Join(complaints, "\n  "))

@@ -188,6 +188,7 @@ func (r *run) want(t *testing.T, parts ...string) {
 }
 
 func TestTheDemoRunsOneJobPerMessageAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	r := newRun(t)
 	if code := r.onTerminal(t); code != 0 {
 		t.Errorf("the exit code is %d", code)
@@ -200,6 +201,7 @@ func TestTheDemoRunsOneJobPerMessageAndLeavesNothing(t *testing.T) {
 }
 
 func TestTheDemoWithRabbitMQIsLeftUpUntilItIsStopped(t *testing.T) {
+	t.Parallel()
 	r := newRun(t, "BROKER=rabbitmq", "DEMO_KEEP=1")
 	code := r.toEnd(t, nil)
 	if strings.Contains(r.output.String(), "not installed") {
@@ -243,6 +245,7 @@ func TestTheDemoWithRabbitMQIsLeftUpUntilItIsStopped(t *testing.T) {
 }
 
 func TestAnInterruptedDemoLeavesNothing(t *testing.T) {
+	t.Parallel()
 	r := newRun(t)
 	code := r.toEnd(t, func(line string) {
 		if strings.Contains(line, "running    clip") {
@@ -257,6 +260,7 @@ func TestAnInterruptedDemoLeavesNothing(t *testing.T) {
 }
 
 func TestADemoWhoseManagerDiesSaysSoAndWhereTheLogsAre(t *testing.T) {
+	t.Parallel()
 	r := newRun(t)
 	killed := false
 	code := r.toEnd(t, func(line string) {

@@ -60,7 +60,8 @@ type follower struct {
 	scaled  *v1alpha1.ScaledJob // as last seen
 }
 
-// follow returns when all Jobs have finished, no message waits, and the ScaledJob says the same.
+// follow returns when all Jobs have finished, no message waits, and the ScaledJob says the same; or when there is a Job too
+// many.
 func (f *follower) follow(ctx context.Context) error {
 	ticks := time.NewTicker(lookInterval)
 	defer ticks.Stop()
@@ -123,7 +124,7 @@ func (f *follower) look(ctx context.Context) (done bool, err error) {
 		return false, fmt.Errorf("asking %s how many messages wait: %w", f.demo.broker, err)
 	}
 	f.show.picture(b.Look(waiting, time.Now()))
-	return waiting == 0 && b.Finished() && f.idle(), nil
+	return b.TooMany() || (waiting == 0 && b.Finished() && f.idle()), nil
 }
 
 // idle tells whether Longhaul has seen that nothing waits and no Job is active. What it decided then is done: a Job too many

@@ -206,6 +206,9 @@ func (p Picture) Count(state State) int {
 	return n
 }
 
+// TooMany tells whether there are more Jobs than messages: nothing can mend that.
+func (b *Board) TooMany() bool { return len(b.jobs) > len(b.queued) }
+
 // Finished tells whether there were Jobs for all messages and every Job has finished.
 func (b *Board) Finished() bool {
 	for _, j := range b.jobs {
@@ -290,7 +293,7 @@ func (b *Board) succeeded() int {
 // restart notes another pod: one that failed is followed by the next.
 func (j *Job) restart() {
 	if !j.finished && j.State == Failed {
-		j.State, j.Ended, j.Progress = Starting, time.Time{}, 0
+		j.State, j.Ended, j.Progress, j.Why = Starting, time.Time{}, 0, ""
 	}
 }
 

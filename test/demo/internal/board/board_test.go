@@ -138,6 +138,19 @@ func TestAMessageWithoutAJobLeavesItUnfinished(t *testing.T) {
 	}
 }
 
+func TestAJobMoreThanMessagesIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStory("m")
+	s.job("a", "", "")
+	if s.TooMany() {
+		t.Error("there is one Job for one message")
+	}
+	s.job("b", "", "")
+	if !s.TooMany() {
+		t.Error("there are two Jobs for one message")
+	}
+}
+
 func TestAJobWhosePodFailedStartsAgainWithTheNext(t *testing.T) {
 	t.Parallel()
 	s := newStory("m")
@@ -149,6 +162,7 @@ func TestAJobWhosePodFailedStartsAgainWithTheNext(t *testing.T) {
 		Queued: at(0), Created: at(1), Began: at(2), Ended: at(3),
 	})
 	s.pod("a", "q", corev1.PodPending, "")
+	s.want(t, board.Job{Name: "a", State: board.Starting, Message: "m", Queued: at(0), Created: at(1), Began: at(2)})
 	s.pod("a", "q", corev1.PodRunning, "")
 	s.pod("a", "q", corev1.PodSucceeded, `{"messageID":"m","progress":1}`)
 	s.job("a", batchv1.JobComplete, "")

@@ -159,7 +159,7 @@ func Changes(before, after board.Picture) []string {
 		case j.State == board.Succeeded:
 			l += " in " + between(j.Began, j.Ended)
 		case j.State == board.Failed && j.Why != "":
-			l += ": " + j.Why
+			l = strings.TrimRight(l, " ") + ": " + j.Why
 		}
 		lines = append(lines, strings.TrimRight(l, " "))
 	}
