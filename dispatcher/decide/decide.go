@@ -64,8 +64,9 @@ type Trigger struct {
 	Name string
 	// Known says that the backlog was read; without it the trigger gets no Job.
 	Known bool
-	// Scheduled says that Waiting follows from a schedule; such a trigger is given no Jobs to keep the minimum going
-	// while there are others.
+	// Scheduled says that Waiting follows from a schedule: it is what the due time has no Job for yet, so whatever Jobs of
+	// earlier times do, each of it gets one. Such a trigger is given no Jobs to keep the minimum going while there are
+	// others.
 	Scheduled bool
 	// Waiting and Held are the backlog in messages; Held is 0 where the broker cannot tell.
 	Waiting, Held int64
@@ -224,6 +225,9 @@ func (t Trigger) demand(in Input) (demand, cover int64) {
 	if waiting == 0 {
 		held = 0 // what is held is worked on already
 	}
+	if t.Scheduled {
+		return waiting, 0
+	}
 	switch in.Strategy {
 	case Default:
 		return waiting + held, int64(t.NotRunning+t.Running) * per
@@ -250,6 +254,9 @@ func (t Trigger) eligible() int64 {
 // open is how many messages no Job is on its way to for certain. A Job whose pod does not run has taken nothing, whatever
 // others take or hold; so no strategy makes more Jobs than these.
 func (t Trigger) open() int64 {
+	if t.Scheduled {
+		return t.eligible()
+	}
 	return max(0, t.eligible()-int64(t.NotRunning)*t.perJob())
 }
 

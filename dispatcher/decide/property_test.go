@@ -42,6 +42,10 @@ func world(raw []byte) decide.Input {
 			NotRunning:          int(d.upTo(40)),
 			Running:             int(d.upTo(40)),
 		}
+		t.Scheduled = in.Combine == decide.Sum && d.upTo(3) == 0
+		if t.Scheduled {
+			t.MessagesPerJob = 1
+		}
 		t.Pending = t.NotRunning + int(d.upTo(int64(t.Running)))
 		if d.upTo(1) > 0 {
 			t.Starting = d.upTo(int64(t.NotRunning+t.Running) * t.MessagesPerJob) // a ledger's
@@ -72,6 +76,9 @@ func after(in decide.Input, d decide.Decision) decide.Input {
 				t.NotRunning += s.Jobs
 				t.Pending += s.Jobs
 				t.Starting += int64(s.Jobs) * t.MessagesPerJob
+				if t.Scheduled {
+					t.Waiting = max(0, t.Waiting-int64(s.Jobs))
+				}
 			}
 		}
 	}
