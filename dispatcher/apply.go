@@ -124,29 +124,34 @@ func (c *Controller) remove(ctx context.Context, jobs []*batchv1.Job, how metav1
 	return errors.Join(failed...)
 }
 
-// tryTemplate has the API server check a Job of a new template, without creating it, so that a bad one shows before any
-// message waits. It does so again when the pause after a refusal is over, so that a refusal that no longer holds goes
-// away though nothing waits.
+// tryTemplate has the API server check a Job of the template, without creating it, whenever the spec has changed, so that a
+// bad one shows before any message waits. It does so again when the pause after a refusal is over, so that a refusal that no
+// longer holds goes away though nothing waits. That goes for a template called invalid, too: an admission rule may say so
+// as well as the Job's own validation, and neither the code nor the reason of the refusal tells which did.
 func (c *Controller) tryTemplate(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) error {
+	now := c.Clock.Now()
+	if m.tried != sj.Generation {
+		m.refusal = refusal{}
+	} else if m.refusal.err == nil || now.Before(m.refusal.until) {
+		return nil
+	}
 	revision, err := jobtemplate.Revision(&sj.Spec.JobTemplate)
 	if err != nil {
 		return err
 	}
-	now := c.Clock.Now()
-	if m.template.revision == revision && (m.refusal.err == nil || now.Before(m.refusal.until)) {
-		return nil
-	}
 	err = c.Client.Create(ctx, jobtemplate.Job(sj, revision, jobtemplate.Order{}), client.DryRunAll)
 	switch {
 	case err == nil:
-		m.template, m.refusal = templateCheck{revision: revision}, refusal{}
+		m.refusal = refusal{}
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		m.template, m.refusal = templateCheck{revision: revision, err: err}, refusal{}
+		m.refusal = m.refusal.refused(err, now)
+		m.refusal.invalid = true
 	case apierrors.IsForbidden(err), apierrors.IsTooManyRequests(err), apierrors.IsInternalError(err):
 		// Quota, an admission rule, a webhook that is down: true of now, not of the template.
-		m.template, m.refusal = templateCheck{revision: revision}, m.refusal.refused(err, now)
+		m.refusal = m.refusal.refused(err, now)
 	default:
 		return fmt.Errorf("trying the job template: %w", err)
 	}
+	m.tried = sj.Generation
 	return nil
 }

@@ -100,9 +100,9 @@ func readyCondition(m *memory, o *observation) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	invalid, unreadable, unread := troubles(o)
 	switch {
-	case m.template.err != nil:
+	case m.refusal.invalid:
 		c.Reason = v1alpha1.ReasonTemplateInvalid
-		c.Message = fmt.Sprintf("the API server refuses a Job of spec.jobTemplate: %v", m.template.err)
+		c.Message = fmt.Sprintf("the API server refuses a Job of spec.jobTemplate: %v", m.refusal.err)
 	case m.refusal.err != nil:
 		c.Reason = v1alpha1.ReasonCreationRefused
 		c.Message = fmt.Sprintf("the API server refused a Job, which will be tried again: %v", m.refusal.err)

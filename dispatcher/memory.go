@@ -29,9 +29,10 @@ type memory struct {
 	// scheduled is the latest time of each schedule that is done with.
 	scheduled map[string]time.Time
 
-	template templateCheck
-	refusal  refusal
-	tracks   map[types.UID]*track
+	// tried is the generation of the spec whose template the API server has tried; refusal is what it last said of a Job.
+	tried   int64
+	refusal refusal
+	tracks  map[types.UID]*track
 	// followed says that the Jobs have been followed before, so that what is new to tracks is new.
 	followed bool
 	reported reported
@@ -67,9 +68,11 @@ type question struct {
 
 // refusal is how the API server last refused to create a Job, and until when none is tried again.
 type refusal struct {
-	err   error
-	times int
-	until time.Time
+	err error
+	// invalid says that a Job of the template was called invalid before there was one to create.
+	invalid bool
+	times   int
+	until   time.Time
 }
 
 const (
@@ -84,12 +87,6 @@ func (r refusal) refused(err error, now time.Time) refusal {
 		pause = firstRefusalPause << r.times
 	}
 	return refusal{err: err, times: r.times + 1, until: now.Add(pause)}
-}
-
-// templateCheck is what a dry run of a Job of a template came to.
-type templateCheck struct {
-	revision string
-	err      error
 }
 
 // track is what is remembered of a Job for metrics and events.

@@ -188,7 +188,6 @@ func (m *memory) adopt(s sources) {
 		}
 	}
 	m.accounts, m.sources = accounts, s
-	m.refusal = refusal{}
 }
 
 // observeExpected says whether the Jobs listed hold all that were dispatched. A Job that the cache does not show in good

@@ -48,14 +48,13 @@ func (p *plan) sooner(at time.Time) {
 // mayDispatch says whether a Job could be dispatched at all, whatever waits.
 func (m *memory) mayDispatch(sj *v1alpha1.ScaledJob, o *observation) bool {
 	return !*sj.Spec.Suspend &&
-		m.template.err == nil &&
 		!o.at.Before(m.refusal.until) &&
 		o.census.active() < int(*sj.Spec.MaxParallelism)
 }
 
 // mayReplace says whether Jobs of an older template are to be ended as soon as the triggers have been read.
 func (m *memory) mayReplace(sj *v1alpha1.ScaledJob, o *observation) bool {
-	return sj.Spec.Rollout.Strategy == v1alpha1.RolloutImmediate && m.template.err == nil && len(outdated(o)) > 0
+	return sj.Spec.Rollout.Strategy == v1alpha1.RolloutImmediate && !m.refusal.invalid && len(outdated(o)) > 0
 }
 
 // plan says what to do about what was observed.

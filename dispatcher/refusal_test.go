@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -124,6 +125,40 @@ func TestABadTemplateShowsBeforeAnyMessageWaitsAndAnEditMendsIt(t *testing.T) {
 				}
 				w.edit(func(sj *v1alpha1.ScaledJob) { sj.Spec.JobTemplate.Spec.Template.Spec.Containers[0].Image = "worker:2" })
 				m.settle()
+				w.wantReady("True", "Dispatching")
+				m.workOff(3)
+			})
+		})
+	}
+}
+
+// An admission rule's refusal may look like that of the Job's own validation, and may end without an edit.
+func TestARefusalAsInvalidEndsWithoutAnEdit(t *testing.T) {
+	t.Parallel()
+	for what, refusal := range map[string]error{
+		"a webhook that gives no code":         &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: 400, Message: "admission webhook denied the request"}},
+		"a policy that gives no reason":        apierrors.NewInvalid(schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}, "j", nil),
+		"a bad request that the server mended": apierrors.NewBadRequest("no"),
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			story(t, func(_ *testing.T, w *world) {
+				m := w.manager()
+				w.apply(newScaledJob())
+				m.settle()
+				tries := 0
+				w.admit = func(*batchv1.Job, bool) error { tries++; return refusal }
+				w.broker.set(videos, 3, 0)
+				m.step(time.Second)
+				m.follow(3 * time.Minute)
+				w.wantReady("False", "TemplateInvalid")
+				w.wantJobs(0)
+				// One batch's first Jobs, and then 1, 2, 4, 8, 16, 32, 60 and 60 seconds later.
+				if tries > 14 {
+					w.t.Errorf("%d Jobs were tried in three minutes, without a growing pause", tries)
+				}
+				w.admit = nil
+				m.follow(61 * time.Second)
 				w.wantReady("True", "Dispatching")
 				m.workOff(3)
 			})
