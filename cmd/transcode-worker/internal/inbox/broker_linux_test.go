@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,73 +15,32 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/longhaul-dev/longhaul/cmd/transcode-worker/internal/inbox"
+	"github.com/longhaul-dev/longhaul/test/fixture/broker/brokertest"
 )
 
-// rabbitServer is the program itself: the one on the PATH changes user.
-const rabbitServer = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+var shared brokertest.Shared
 
-// lacking skips a test for want of a broker, but not where all tests are to run.
-func lacking(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
-}
+func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 
-// freePort finds a port of the loopback that nobody listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
-// startServer runs a program until the test ends, which fails where it is not ready in time.
-func startServer(t *testing.T, cmd *exec.Cmd, ready func() error) {
-	t.Helper()
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should the tests themselves be killed
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		_ = log.Close()
-	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		err := ready()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			said, _ := os.ReadFile(log.Name())
-			t.Fatalf("%s is not ready: %v\n%s", cmd.Path, err, said)
-		}
-	}
-}
+// redisDatabase is for this package alone: the keys are the same in each run, and a Redis that runs already may have them.
+const redisDatabase = 15
 
 func TestARealRedis(t *testing.T) {
 	t.Parallel()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		lacking(t, "there is no redis-server on the PATH: install Debian's redis-server")
+	server := shared.Redis(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Address(), DB: redisDatabase})
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+		defer cancel()
+		if err := errors.Join(client.FlushDB(ctx).Err(), client.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := client.FlushDB(t.Context()).Err(); err != nil { // of a run that was killed
+		t.Fatal(err)
 	}
-	port := fmt.Sprint(freePort(t))
-	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir())
-	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port})
-	defer client.Close()
-	startServer(t, cmd, func() error { return client.Ping(t.Context()).Err() })
 
-	all := redisDesks(t, "redis://127.0.0.1:"+port)
+	all := redisDesks(t, fmt.Sprintf("redis://%s/%d", server.Address(), redisDatabase))
 	for name, d := range all {
 		exercise(t, name, d)
 	}
@@ -107,54 +64,6 @@ func TestARealRedis(t *testing.T) {
 			t.Errorf("%v, want ErrRefused", err)
 		}
 	})
-}
-
-// startRabbitMQ starts a RabbitMQ of the test's own, with its port mapper, and returns its URI.
-func startRabbitMQ(t *testing.T) string {
-	t.Helper()
-	mapper, err := exec.LookPath("epmd")
-	if err == nil {
-		_, err = os.Stat(rabbitServer)
-	}
-	if err != nil {
-		lacking(t, "there is no RabbitMQ here: install Debian's rabbitmq-server")
-	}
-	folder := t.TempDir()
-	port, mapperPort, nodePort := freePort(t), freePort(t), freePort(t)
-	mapperAddress := fmt.Sprintf("127.0.0.1:%d", mapperPort)
-	startServer(t, exec.Command(mapper, "-address", "127.0.0.1", "-port", fmt.Sprint(mapperPort)), func() error {
-		conn, err := net.Dial("tcp", mapperAddress)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
-	config := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\ndistribution.listener.interface = 127.0.0.1\n"+
-		"distribution.listener.port_range.min = %d\ndistribution.listener.port_range.max = %d\n", port, nodePort, nodePort)
-	for name, content := range map[string]string{"rabbitmq.conf": config, "plugins": "[]."} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command(rabbitServer)
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + folder,
-		"RUNNING_UNDER_SYSTEMD=true", // the script becomes the server then, and does not stay beside it
-		fmt.Sprintf("RABBITMQ_NODENAME=worker%d@localhost", port),
-		"RABBITMQ_MNESIA_BASE=" + folder, "RABBITMQ_LOG_BASE=" + folder,
-		"RABBITMQ_CONFIG_FILE=" + filepath.Join(folder, "rabbitmq.conf"),
-		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(folder, "plugins"),
-		"ERL_EPMD_ADDRESS=127.0.0.1", fmt.Sprintf("ERL_EPMD_PORT=%d", mapperPort),
-	}
-	uri := fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", port)
-	startServer(t, cmd, func() error {
-		conn, err := amqp.Dial(uri)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
-	return uri
 }
 
 // rabbitDesk is a RabbitMQ queue with another for what is rejected.
@@ -209,7 +118,19 @@ func rabbitDesk(t *testing.T, uri, queue string, args amqp.Table) desk {
 
 func TestARealRabbitMQ(t *testing.T) {
 	t.Parallel()
-	uri := startRabbitMQ(t)
+	rabbit := shared.RabbitMQ(t)
+	uri := rabbit.VhostURI(brokertest.Vhost(t, rabbit))
+	server, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := server.User.Password()
+	// with is the URI with another user or server.
+	with := func(user *url.Userinfo, host string) string {
+		changed := *server
+		changed.User, changed.Host = user, host
+		return changed.String()
+	}
 	classic := rabbitDesk(t, uri, "classic", amqp.Table{})
 	exercise(t, "a classic queue", classic)
 	quorum := rabbitDesk(t, uri, "quorum", amqp.Table{"x-queue-type": "quorum"})
@@ -230,8 +151,8 @@ func TestARealRabbitMQ(t *testing.T) {
 	t.Run("a message that is lost is said to be", func(t *testing.T) {
 		s := classic.settings
 		classic.send(t, "eight")
-		proxy := startProxy(t, strings.TrimSuffix(strings.TrimPrefix(uri, "amqp://guest:guest@"), "/"))
-		s.URI = "amqp://guest:guest@" + proxy.address
+		proxy := startProxy(t, server.Host)
+		s.URI = with(server.User, proxy.address)
 		box := openWith(t, s)
 		message := take(t, box, "eight")
 		proxy.cut()
@@ -258,15 +179,15 @@ func TestARealRabbitMQ(t *testing.T) {
 			s := classic.settings
 			change(&s)
 			s.Patience = time.Hour // which would be a long time to try
-			if _, err := openWith(t, s).Take(t.Context(), 0); !errors.Is(err, inbox.ErrRefused) || strings.Contains(err.Error(), "guest:guest") {
+			if _, err := openWith(t, s).Take(t.Context(), 0); !errors.Is(err, inbox.ErrRefused) || strings.Contains(err.Error(), server.User.String()) {
 				t.Errorf("%v, want ErrRefused, and no password", err)
 			}
 		})
 	}
 	t.Run("a user and password of their own go before the URI's", func(t *testing.T) {
 		s := classic.settings
-		s.URI = strings.Replace(uri, "guest:guest@", "nobody:nothing@", 1)
-		s.Username, s.Password = "guest", "guest"
+		s.URI = with(url.UserPassword("nobody", "nothing"), server.Host)
+		s.Username, s.Password = server.User.Username(), password
 		if _, err := openWith(t, s).Take(t.Context(), 0); !errors.Is(err, inbox.ErrEmpty) {
 			t.Errorf("%v, want ErrEmpty", err)
 		}
