@@ -94,7 +94,12 @@ func (e *endpoint) last(q Queue, since time.Time) (Observation, bool) {
 func (e *endpoint) ask(who watcher, q Queue, since time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if r, ok := e.readings[q]; ok {
+	r, ok := e.readings[q]
+	if !ok {
+		return
+	}
+	// Who has left meanwhile asks for nobody: nothing would ever end the wait.
+	if _, watches := r.watchers[who]; watches {
 		r.waiting[who] = since
 		poke(e.wake)
 	}

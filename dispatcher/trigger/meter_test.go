@@ -188,6 +188,21 @@ func TestWhoAsksAndLeavesIsNotReadForAnyMore(t *testing.T) {
 	})
 }
 
+func TestWhoAsksWhileLeavingIsNotReadForAnyMore(t *testing.T) {
+	t.Parallel()
+	play(t, func(s *stage) {
+		b := s.broker("broker", "jobs")
+		s.watch("stays", b, "jobs", time.Hour)
+		s.watch("leaves", b, "jobs", time.Hour)
+		s.start()
+		ask := s.meter.Asking(named("leaves"), "jobs", s.at(ms))
+		s.meter.Forget(named("leaves"))
+		ask()
+		s.step(second)
+		expect(t, "readings", moments(0), b.reads("jobs"))
+	})
+}
+
 func TestObserveGivesOnlyReadingsBegunAtTheMomentOrLater(t *testing.T) {
 	t.Parallel()
 	play(t, func(s *stage) {
