@@ -101,7 +101,7 @@ test: brokers ## Run all tests: unit, property, integration, drivers and, at the
 	slow="$$(go list ./... | grep -E '$(SLOW)' || true)"; \
 	if [[ -n $$slow ]]; then \
 		echo "--- end to end"; \
-		go test -count=1 -p 1 -timeout 30m $$slow; \
+		go test -count=1 -p 1 -timeout 30m $(TESTFLAGS) $$slow; \
 	fi
 
 .PHONY: test-unit
