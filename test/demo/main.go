@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -28,7 +29,7 @@ const usage = `usage: go run ./test/demo [stop]
 Transcodes 12 clips with 12 Jobs on this machine. With stop, ends what an earlier one with DEMO_KEEP=1 left up.
 Environment:
   BROKER=redis|rabbitmq   where the messages wait; redis
-  DEMO_KEEP=1             leave everything up, and say how to use it
+  DEMO_KEEP=1|0           leave everything up, and say how to use it; 0
   DEMO_DIR=FOLDER         where the state and logs are; .local/demo
   NO_COLOR=1              plain lines, as without a terminal
 `
@@ -94,7 +95,7 @@ type settings struct {
 }
 
 func readSettings(ctx context.Context) (settings, error) {
-	s := settings{broker: brokerKind(os.Getenv("BROKER")), keep: os.Getenv("DEMO_KEEP") != "", base: os.Getenv("DEMO_DIR")}
+	s := settings{broker: brokerKind(os.Getenv("BROKER")), base: os.Getenv("DEMO_DIR")}
 	if s.broker == "" {
 		s.broker = redisBroker
 	}
@@ -102,6 +103,11 @@ func readSettings(ctx context.Context) (settings, error) {
 		return s, fmt.Errorf("BROKER=%s %w: give redis or rabbitmq", string(s.broker), errMisused)
 	}
 	var err error
+	if keep := os.Getenv("DEMO_KEEP"); keep != "" {
+		if s.keep, err = strconv.ParseBool(keep); err != nil {
+			return s, fmt.Errorf("DEMO_KEEP=%s %w: give 1 to leave everything up, or 0", keep, errMisused)
+		}
+	}
 	if s.root, err = repository(ctx); err != nil {
 		return s, err
 	}
