@@ -214,11 +214,6 @@ func (r *reading) interval() time.Duration {
 
 // publish keeps what was read and tells those concerned.
 func (e *endpoint) publish(at time.Time, took time.Duration, queues []Queue, results []Result, err error) {
-	type told struct {
-		who watcher
-		o   Observation
-	}
-	var read []told
 	changed := map[Owner]bool{}
 	e.mu.Lock()
 	for i, q := range queues {
@@ -233,7 +228,7 @@ func (e *endpoint) publish(at time.Time, took time.Duration, queues []Queue, res
 		before, seen := r.last, r.seen
 		r.take(at, took, result)
 		for who := range r.watchers {
-			read = append(read, told{who, r.last})
+			e.meter.read(who.owner, who.trigger, r.last)
 			since, waits := r.waiting[who]
 			answered := waits && !at.Before(since)
 			if answered {
@@ -245,9 +240,6 @@ func (e *endpoint) publish(at time.Time, took time.Duration, queues []Queue, res
 		}
 	}
 	e.mu.Unlock()
-	for _, t := range read {
-		e.meter.read(t.who.owner, t.who.trigger, t.o)
-	}
 	for owner := range changed {
 		e.meter.changed(owner)
 	}

@@ -56,7 +56,8 @@ type Meter struct {
 
 // NewMeter returns a meter that reads nothing until it is started. It calls changed when an owner's observations tell
 // something new, or when one that the owner waits for is there, and read for each reading of a trigger; both from the
-// endpoint's goroutine, so they must not block.
+// endpoint's goroutine, so they must not block. No read follows for a trigger once Watch or Forget that ends it has
+// returned: the endpoint is locked while read is called, which must not call the meter therefore. Changed may.
 func NewMeter(c clock.Clock, changed func(Owner), read func(owner Owner, trigger string, o Observation)) *Meter {
 	return &Meter{
 		clock:     c,

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,6 +202,40 @@ func TestWhoAsksWhileLeavingIsNotReadForAnyMore(t *testing.T) {
 		ask()
 		s.step(second)
 		expect(t, "readings", moments(0), b.reads("jobs"))
+	})
+}
+
+func TestNoReadingIsToldOfAfterItsOwnerWasForgotten(t *testing.T) {
+	t.Parallel()
+	play(t, func(s *stage) {
+		b := s.broker("broker", "jobs")
+		var forgotten atomic.Bool
+		forget := func() {
+			s.meter.Forget(named("one"))
+			s.meter.Forget(named("two"))
+			forgotten.Store(true)
+		}
+		told := 0
+		s.meter = trigger.NewMeter(clock.RealClock{}, s.onChange, func(owner trigger.Owner, _ string, _ trigger.Observation) {
+			told++
+			if forgotten.Load() {
+				t.Errorf("a reading is told of to %s, who is forgotten", owner.Name)
+			}
+			if told > 1 {
+				return
+			}
+			go forget()
+			for range 100_000 { // every chance to be through before the other is told
+				runtime.Gosched()
+			}
+		})
+		s.watch("one", b, "jobs", second)
+		s.watch("two", b, "jobs", second)
+		s.start()
+		s.step(10 * second)
+		if told != 2 || !forgotten.Load() {
+			t.Errorf("%d readings were told of, and both are forgotten: %t; want 2, true", told, forgotten.Load())
+		}
 	})
 }
 
@@ -855,11 +891,10 @@ func TestWhoIsToldMayUseTheMeter(t *testing.T) {
 			if asked++; asked < 5 {
 				s.meter.Observe(owner, "jobs", time.Now().Add(1))
 			}
+			s.meter.Last(owner, "jobs", time.Now())
 			s.meter.Watch(owner, []trigger.Watch{{Trigger: "jobs", Source: b.source("jobs"), Interval: time.Hour}})
 		}
-		s.meter = trigger.NewMeter(clock.RealClock{}, ask, func(owner trigger.Owner, name string, _ trigger.Observation) {
-			s.meter.Last(owner, name, time.Now())
-		})
+		s.meter = trigger.NewMeter(clock.RealClock{}, ask, s.onRead)
 		s.watch("one", b, "jobs", time.Hour)
 		s.start()
 		s.step(second)
