@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -162,6 +163,7 @@ func (c *Controller) observeSources(ctx context.Context, sj *v1alpha1.ScaledJob,
 	if failed != nil {
 		return failed // not the user's fault: tried again, and the triggers stay as they were
 	}
+	before := m.sources.triggers
 	m.adopt(sources{generation: sj.Generation, versions: versions, triggers: triggers, since: c.Clock.Now()})
 	var watches []trigger.Watch
 	for _, s := range triggers {
@@ -170,24 +172,36 @@ func (c *Controller) observeSources(ctx context.Context, sj *v1alpha1.ScaledJob,
 		}
 	}
 	c.Meter.Watch(ownerOf(sj), watches)
+	for _, old := range before {
+		if !slices.ContainsFunc(triggers, func(t source) bool { return t.name == old.name && t.queued() == old.queued() }) {
+			c.Metrics.forgetTrigger(client.ObjectKeyFromObject(sj), old.name)
+		}
+	}
 	return nil
 }
 
-// adopt replaces the triggers. The account of one that is read elsewhere now starts anew: its figures are of another queue.
+// adopt replaces the triggers. The account of one that is read elsewhere now starts anew, for its figures are of another
+// queue; and a schedule that is another now is followed from now on.
 func (m *memory) adopt(s sources) {
 	before := map[string]source{}
 	for _, old := range m.sources.triggers {
 		before[old.name] = old
 	}
-	accounts := map[string]*account{}
+	accounts, scheduled := map[string]*account{}, map[string]time.Time{}
 	for _, t := range s.triggers {
 		old, ok := before[t.name]
 		if ok && old.source.Endpoint == t.source.Endpoint && old.source.Queue == t.source.Queue {
 			accounts[t.name] = m.account(t.name)
 			accounts[t.name].question = nil
 		}
+		if since, ok := m.scheduled[t.name]; ok && t.spec.Cron != nil {
+			scheduled[t.name] = since
+			if old.timetable() != t.timetable() {
+				scheduled[t.name] = later(since, s.since)
+			}
+		}
 	}
-	m.accounts, m.sources = accounts, s
+	m.accounts, m.scheduled, m.sources = accounts, scheduled, s
 }
 
 // observeExpected says whether the Jobs listed hold all that were dispatched. A Job that the cache does not show in good

@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher"
@@ -118,6 +119,71 @@ func TestAScheduleAddedLaterRunsFromThenOn(t *testing.T) {
 		w.until(fridayAt17.AddDate(0, 0, 7))
 		m.settle()
 		w.wantJobs(1)
+	})
+}
+
+func TestAnEditedScheduleRunsFromTheEditOn(t *testing.T) {
+	t.Parallel()
+	for what, edited := range map[string]v1alpha1.CronTrigger{
+		"to another schedule":  {Schedule: "0 9 * * *", TimeZone: "Etc/UTC", Jobs: ptr.To[int32](1)},
+		"to another time zone": {Schedule: friday, TimeZone: "Europe/Berlin", Jobs: ptr.To[int32](1)}, // an hour earlier
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			story(t, func(_ *testing.T, w *world) {
+				m := w.manager()
+				w.apply(newScaledJob(triggers(scheduled(friday, 1))))
+				m.settle()
+				w.until(fridayAt17.Add(-time.Minute))
+				trigger := scheduled(friday, 1)
+				trigger.Cron = &edited
+				w.edit(triggers(trigger))
+				m.settle()
+				w.wantJobs(0)
+				w.until(fridayAt17.Add(17 * time.Hour))
+				m.settle()
+				want := 0
+				if edited.TimeZone == "Etc/UTC" {
+					want = 1 // on Saturday at 09:00
+				}
+				w.wantJobs(want)
+			})
+		})
+	}
+}
+
+func TestAScheduleTakenOutAndPutBackRunsFromThenOn(t *testing.T) {
+	t.Parallel()
+	story(t, func(_ *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(triggers(list(videos), scheduled(friday, 1))))
+		m.settle()
+		m.step(time.Second)
+		w.edit(triggers(list(videos)))
+		m.settle()
+		w.until(fridayAt17.Add(time.Minute))
+		m.settle()
+		w.edit(triggers(list(videos), scheduled(friday, 1)))
+		m.settle()
+		w.wantJobs(0)
+		w.until(fridayAt17.AddDate(0, 0, 7))
+		m.settle()
+		w.wantJobs(1)
+	})
+}
+
+func TestAScheduledTimeGetsItsJobsThoughAnEarlierOnesDoNotStart(t *testing.T) {
+	t.Parallel()
+	story(t, func(_ *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(triggers(scheduled(friday, 1))))
+		m.settle()
+		w.until(fridayAt17)
+		m.settle()
+		w.wantJobs(1)
+		w.until(fridayAt17.AddDate(0, 0, 7))
+		m.settle()
+		w.wantJobs(2)
 	})
 }
 

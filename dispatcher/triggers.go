@@ -54,6 +54,14 @@ func (s *source) live(o trigger.Observation) bool {
 	return o.Backlog.HeldLive && s.spec.Acknowledge != v1alpha1.AcknowledgeOnReceipt
 }
 
+// timetable is what a schedule's times follow from; empty for a queue.
+func (s *source) timetable() string {
+	if s.spec == nil || s.spec.Cron == nil {
+		return ""
+	}
+	return s.spec.Cron.Schedule + " " + s.spec.Cron.TimeZone
+}
+
 func (s *source) perJob() int64 { return int64(*s.spec.MessagesPerJob) }
 
 // resolve turns a ScaledJob's triggers into sources.
@@ -91,7 +99,7 @@ func SecretsOf(sj *v1alpha1.ScaledJob) []string {
 		}
 	}
 	redis := func(c *v1alpha1.RedisConnection) {
-		add(c.Username, c.Password)
+		add(c.Username, c.Password, c.SentinelUsername, c.SentinelPassword)
 		encrypted(c.TLS)
 	}
 	for i := range sj.Spec.Triggers {

@@ -130,6 +130,12 @@ func TestDecide(t *testing.T) {
 			}},
 			want: []decide.Share{{Trigger: "b", Jobs: 2}},
 		},
+		"what a schedule has due gets its Jobs whatever those of earlier times do": {
+			in: decide.Input{MaxParallelism: 10, Active: 3, Strategy: decide.Default, Triggers: []decide.Trigger{
+				{Name: "a", Known: true, Scheduled: true, Waiting: 2, Starting: 3, NotRunning: 2, Running: 1, Pending: 3},
+			}},
+			want: []decide.Share{{Trigger: "a", Jobs: 2}},
+		},
 		"Max asks for as many as the trigger with the most, by Jobs and not by messages": {
 			in: decide.Input{MaxParallelism: 20, Combine: decide.Max, Triggers: []decide.Trigger{
 				{Name: "a", Known: true, Waiting: 10, MessagesPerJob: 4}, {Name: "b", Known: true, Waiting: 5},
