@@ -84,6 +84,8 @@ func (m *Metrics) backlog(of types.NamespacedName, name string, b trigger.Backlo
 	m.waiting.WithLabelValues(of.Namespace, of.Name, name).Set(float64(b.Waiting))
 	if b.HeldKnown {
 		m.held.WithLabelValues(of.Namespace, of.Name, name).Set(float64(b.Held))
+	} else {
+		m.held.DeleteLabelValues(of.Namespace, of.Name, name)
 	}
 }
 
@@ -108,7 +110,16 @@ func (m *Metrics) finished(of types.NamespacedName, name string, outcome history
 
 // forget removes the series of a ScaledJob.
 func (m *Metrics) forget(of types.NamespacedName) {
-	labels := prometheus.Labels{"namespace": of.Namespace, "scaledjob": of.Name}
+	m.remove(prometheus.Labels{"namespace": of.Namespace, "scaledjob": of.Name})
+}
+
+// forgetTrigger removes the series of one trigger of a ScaledJob.
+func (m *Metrics) forgetTrigger(of types.NamespacedName, name string) {
+	m.remove(prometheus.Labels{"namespace": of.Namespace, "scaledjob": of.Name, "trigger": name})
+}
+
+// remove removes the series that have all of these labels.
+func (m *Metrics) remove(labels prometheus.Labels) {
 	for _, v := range []interface{ DeletePartialMatch(l prometheus.Labels) int }{
 		m.waiting, m.held, m.readDuration, m.readErrors, m.jobsDispatched, m.jobsActive, m.jobsFinished,
 		m.seenToCreated, m.createdToRunning, m.duration,

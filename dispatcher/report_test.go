@@ -114,6 +114,28 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	})
 }
 
+func TestSeriesOfATriggerGoAwayWithItAndThoseOfHeldMessagesWithTheKnowledge(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(triggers(held("a"), held("b"))))
+		m.settle()
+		w.edit(triggers(list("a")))
+		m.settle()
+		m.step(2 * time.Second)
+		m.settle()
+		var left []string
+		for series := range m.measured() {
+			if strings.Contains(series, "trigger=b") || strings.Contains(series, "held") {
+				left = append(left, series)
+			}
+		}
+		if len(left) > 0 {
+			t.Errorf("what nothing is known of any longer is still told: %v", left)
+		}
+	})
+}
+
 func TestMetricsAreThoseOfTheDocuments(t *testing.T) {
 	t.Parallel()
 	document, err := os.ReadFile("../docs/metrics.md")
