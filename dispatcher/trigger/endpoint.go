@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"k8s.io/utils/clock"
 )
 
 const (
@@ -13,8 +15,9 @@ const (
 	attemptTimeout = 10 * time.Second
 	// leastRest is the least time from the end of a reading of an endpoint to the beginning of the next: those who ask
 	// meanwhile share that. It is twice what the reading took if that is longer, so that no endpoint is kept busy for more
-	// than a third of the time.
+	// than a third of the time; but never more than mostRest, for they wait.
 	leastRest = 5 * time.Millisecond
+	mostRest  = time.Second
 	// firstRetry and lastRetry bound the growing pause after attempts at an endpoint that fails.
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 5 * time.Second
@@ -116,7 +119,7 @@ func (e *endpoint) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}()
-	line := line{open: e.open}
+	line := line{open: e.open, clock: e.meter.clock}
 	defer line.close()
 	var pause time.Duration
 	rested := time.Time{} // no attempt begins before
@@ -126,12 +129,11 @@ func (e *endpoint) run(ctx context.Context) {
 		if !e.sleep(ctx, max(wait, rested.Sub(now)), urgent) {
 			continue
 		}
-		began := e.meter.clock.Now()
-		queues := e.due(began)
+		queues := e.due(e.meter.clock.Now())
 		if len(queues) == 0 {
 			continue
 		}
-		results, err := line.read(ctx, queues)
+		began, results, err := line.read(ctx, queues)
 		if ctx.Err() != nil {
 			return
 		}
@@ -141,7 +143,7 @@ func (e *endpoint) run(ctx context.Context) {
 		pause = nextPause(pause, err)
 		rested = ended.Add(pause)
 		if err == nil {
-			rested = ended.Add(max(leastRest, 2*took))
+			rested = ended.Add(min(max(leastRest, 2*took), mostRest))
 		}
 	}
 }
@@ -265,39 +267,45 @@ func tellsNew(a, b Observation) bool {
 // line is a Reader that is opened when needed.
 type line struct {
 	open   func(context.Context) (Reader, error)
+	clock  clock.PassiveClock
 	reader Reader
 }
 
-// read reads. A connection that has served before may have been cut while idle: then it is opened anew and read again,
-// once, before the failure counts.
-func (l *line) read(ctx context.Context, queues []Queue) ([]Result, error) {
-	served := l.reader != nil
-	results, err := l.attempt(ctx, queues)
+// read reads, and says when the reading began. A connection that has served before may have been cut while idle: then it
+// is opened anew and read again, once, before the failure counts. What was in vain before a success is not part of it.
+func (l *line) read(ctx context.Context, queues []Queue) (time.Time, []Result, error) {
+	first, served := l.clock.Now(), l.reader != nil
+	began, results, err := l.attempt(ctx, queues)
 	if err != nil && served && ctx.Err() == nil {
-		results, err = l.attempt(ctx, queues)
+		began, results, err = l.attempt(ctx, queues)
 	}
-	return results, err
+	if err != nil {
+		return first, nil, err
+	}
+	return began, results, nil
 }
 
-func (l *line) attempt(ctx context.Context, queues []Queue) ([]Result, error) {
+// attempt opens the connection if there is none, and says when the reading over it began.
+func (l *line) attempt(ctx context.Context, queues []Queue) (time.Time, []Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	if l.reader == nil {
 		reader, err := l.open(ctx)
 		if err != nil {
-			return nil, err
+			return time.Time{}, nil, err
 		}
 		l.reader = reader
 	}
+	began := l.clock.Now()
 	results, err := l.reader.Read(ctx, queues)
 	if err == nil && len(results) != len(queues) {
 		err = fmt.Errorf("the driver returned %d results for %d queues", len(results), len(queues))
 	}
 	if err != nil {
 		l.close()
-		return nil, err
+		return time.Time{}, nil, err
 	}
-	return results, nil
+	return began, results, nil
 }
 
 // close closes the connection, if there is one. What closing says is of no use: it is given up in any case.

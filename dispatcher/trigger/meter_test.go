@@ -383,6 +383,49 @@ func TestAnEndpointIsLeftInPeaceBetweenReadingsSomeoneWaitsFor(t *testing.T) {
 	}
 }
 
+func TestASlowEndpointIsReadASecondAfterAReading(t *testing.T) {
+	t.Parallel()
+	play(t, func(s *stage) {
+		b := s.broker("broker", "jobs")
+		b.takes(3 * second)
+		s.watch("one", b, "jobs", second)
+		s.start()
+		s.step(12 * second)
+		expect(t, "readings", moments(0, 4000, 8000, 12_000), b.reads("jobs"))
+	})
+}
+
+func TestWhatWasTriedInVainOverADeadConnectionDelaysNobody(t *testing.T) {
+	t.Parallel()
+	play(t, func(s *stage) {
+		b := s.broker("broker", "jobs")
+		b.takes(10 * ms)
+		s.watch("one", b, "jobs", 20*second)
+		s.start()
+		s.step(second)
+		b.tell(func() {
+			answers := b.onRead
+			b.onRead = never
+			b.onOpen = func(context.Context) error {
+				time.Sleep(2 * second)
+				b.tell(func() { b.onRead = answers })
+				return nil
+			}
+		})
+		s.step(24 * second) // the reading of 20 s hangs until 30 s
+		s.meter.Observe(named("one"), "jobs", s.at(25*second))
+		s.step(7*second + 10*ms)
+		o, ok := s.meter.Observe(named("one"), "jobs", s.at(25*second))
+		if !ok || o.At.Sub(s.epoch) != 32*second || o.Took != 10*ms || o.Err != nil {
+			t.Errorf("when it was read over another connection the trigger shows %+v, %t; want one of 10ms, of the moment when that was open", o, ok)
+		}
+		s.meter.Observe(named("one"), "jobs", time.Now())
+		s.step(second)
+		expect(t, "readings", moments(0, 20_000, 32_000, 32_030), b.reads("jobs"))
+		expect(t, "when the owner was told", moments(10, 32_010, 32_040), s.changed("one"))
+	})
+}
+
 func TestLastHasNothingRead(t *testing.T) {
 	t.Parallel()
 	play(t, func(s *stage) {
