@@ -18,7 +18,8 @@ const (
 	// than a third of the time; but never more than mostRest, for they wait.
 	leastRest = 5 * time.Millisecond
 	mostRest  = time.Second
-	// firstRetry and lastRetry bound the growing pause after attempts at an endpoint that fails.
+	// firstRetry and lastRetry bound the growing pause after attempts at an endpoint that fails. What could not be read is
+	// read again after lastRetry, however seldom it is read otherwise.
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
@@ -206,10 +207,14 @@ func (e *endpoint) due(now time.Time) []Queue {
 	return queues
 }
 
+// interval is how long after the last reading to read again.
 func (r *reading) interval() time.Duration {
 	shortest := time.Hour
 	for _, i := range r.watchers {
 		shortest = min(shortest, i)
+	}
+	if r.last.Err != nil {
+		return min(shortest, lastRetry)
 	}
 	return shortest
 }

@@ -601,6 +601,45 @@ func TestAMissingQueueDisturbsNoOther(t *testing.T) {
 	})
 }
 
+func TestWhatCouldNotBeReadIsReadAgainSoon(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fails, heals func(*broker)
+	}{
+		"a missing queue": {
+			func(b *broker) { delete(b.backlogs, "jobs") },
+			func(b *broker) { b.backlogs["jobs"] = trigger.Backlog{} },
+		},
+		"a broker that is down": {
+			func(b *broker) { b.onRead = func(context.Context) error { return errDown } },
+			func(b *broker) { b.onRead = nil },
+		},
+		"a broker that lets no one in": {
+			func(b *broker) { b.onOpen = never },
+			func(b *broker) { b.onOpen = nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, func(s *stage) {
+				b := s.broker("broker", "jobs")
+				c.fails(b)
+				s.watch("one", b, "jobs", time.Hour)
+				s.start()
+				s.step(30 * second)
+				b.tell(func() { c.heals(b) })
+				s.step(15 * second) // an attempt that hangs may be under way, and a pause follows it
+				begun := b.reads("jobs")
+				if o, ok := s.meter.Last(named("one"), "jobs", s.at(30*second)); !ok || o.Err != nil {
+					t.Errorf("the trigger shows %+v, %t", o, ok)
+				}
+				s.step(10 * time.Minute)
+				expect(t, "readings once it was read", begun, b.reads("jobs"))
+			})
+		})
+	}
+}
+
 func TestAConnectionCutWhileIdleIsOpenedAnewBeforeAnErrorShows(t *testing.T) {
 	t.Parallel()
 	play(t, func(s *stage) {
@@ -661,7 +700,7 @@ func TestFallenAddsUpEveryFallAndNoRise(t *testing.T) {
 			t.Parallel()
 			play(t, func(s *stage) {
 				b := s.broker("broker", "jobs")
-				s.watch("one", b, "jobs", 10*second)
+				s.watch("one", b, "jobs", 5*second)
 				for i, step := range steps {
 					switch step.waiting {
 					case -1:
@@ -675,7 +714,7 @@ func TestFallenAddsUpEveryFallAndNoRise(t *testing.T) {
 					if i == 0 {
 						s.start()
 					} else {
-						s.step(10 * second)
+						s.step(5 * second)
 					}
 					o, ok := s.meter.Last(named("one"), "jobs", time.Now())
 					if !ok || o.Fallen != step.fallen || (o.Err != nil) != (step.waiting < 0) {
@@ -692,27 +731,27 @@ func TestOwnersAreToldWhatIsNewAndNothingElse(t *testing.T) {
 	play(t, func(s *stage) {
 		b := s.broker("broker", "jobs")
 		show := func(backlog trigger.Backlog) { b.tell(func() { b.backlogs["jobs"] = backlog }) }
-		s.watch("one", b, "jobs", 10*second)
-		s.watch("two", b, "jobs", 10*second)
+		s.watch("one", b, "jobs", 5*second)
+		s.watch("two", b, "jobs", 5*second)
 		s.start()
-		s.step(20 * second)
+		s.step(10 * second)
 		show(trigger.Backlog{Waiting: 1})
-		s.step(20 * second)
+		s.step(10 * second)
 		show(trigger.Backlog{Waiting: 1, Held: 2, HeldKnown: true})
-		s.step(20 * second)
+		s.step(10 * second)
 		b.fails(errDown)
-		s.step(20 * second)
+		s.step(10 * second)
 		b.fails(errMissing) // another error
-		s.step(20 * second)
+		s.step(10 * second)
 		b.fails(nil)
-		s.step(20 * second)
+		s.step(10 * second)
 		show(trigger.Backlog{})
-		s.step(20 * second)
+		s.step(10 * second)
 		b.fails(errDown)
-		s.step(20 * second)
+		s.step(10 * second)
 		b.fails(nil)
-		s.step(20 * second)
-		told := moments(0, 30_000, 50_000, 70_000, 90_000, 110_000, 130_000, 150_000, 170_000)
+		s.step(10 * second)
+		told := moments(0, 15_000, 25_000, 35_000, 45_000, 55_000, 65_000, 75_000, 85_000)
 		expect(t, "when one was told", told, s.changed("one"))
 		expect(t, "when two was told", told, s.changed("two"))
 		if n := len(s.observed("one")); n != 19 {
