@@ -226,14 +226,25 @@ func (s *stream) Create(ctx context.Context) error {
 }
 
 // Put implements triggertest.Queue.
-func (s *stream) Put(ctx context.Context) error {
-	return s.client.XAdd(ctx, &goredis.XAddArgs{Stream: s.name, Values: []string{"message", "work"}}).Err()
+func (s *stream) Put(ctx context.Context) error { return s.put(ctx, 1) }
+
+func (s *stream) put(ctx context.Context, messages int) error {
+	_, err := s.client.Pipelined(ctx, func(p goredis.Pipeliner) error {
+		for range messages {
+			p.XAdd(ctx, &goredis.XAddArgs{Stream: s.name, Values: []string{"message", "work"}})
+		}
+		return nil
+	})
+	return err
 }
 
 // Take implements triggertest.Queue.
-func (s *stream) Take(ctx context.Context) error {
+func (s *stream) Take(ctx context.Context) error { return s.take(ctx, 1) }
+
+// take takes as many messages, or all where there are fewer.
+func (s *stream) take(ctx context.Context, most int) error {
 	read, err := s.client.XReadGroup(ctx, &goredis.XReadGroupArgs{
-		Group: group, Consumer: "worker", Streams: []string{s.name, ">"}, Count: 1, Block: -1,
+		Group: group, Consumer: "worker", Streams: []string{s.name, ">"}, Count: int64(most), Block: -1,
 	}).Result()
 	if err != nil {
 		return err

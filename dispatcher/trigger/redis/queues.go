@@ -3,6 +3,7 @@ package redis
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -11,13 +12,12 @@ import (
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
 )
 
-const (
-	// countAtMost bounds how many entries of a stream are counted one by one, where nothing else tells how many wait: counting
-	// means to be sent them.
-	countAtMost = 1000
-	// checkAtMost bounds the same where the server tells, and may be wrong.
-	checkAtMost = 100
-)
+// countAtMost bounds how many entries of a stream are counted one by one, where nothing else tells how many wait: counting
+// means to be sent them.
+const countAtMost = 1000
+
+// errUntold is in the error of a queue of which a server does not tell what it must.
+var errUntold = errors.New("the server does not tell")
 
 // answer is what was asked of a server about one queue.
 type answer struct {
@@ -90,16 +90,17 @@ func (a *answer) ofGroup(q trigger.Queue) (b trigger.Backlog, err error) {
 		if name, _ := group["name"].(string); name != q.Beside {
 			continue
 		}
-		held, ok := group["pending"].(int64)
-		if !ok {
-			return b, fmt.Errorf("stream %q: the server does not tell what is pending for consumer group %q", q.Name, q.Beside)
-		}
 		stream, err := a.stream.Result()
 		if err != nil {
 			return b, fmt.Errorf("stream %q: %w", q.Name, err)
 		}
-		b.Held, b.HeldKnown, b.HeldLive = held, true, true
-		b.Waiting, a.uncounted = waiting(group, fields(stream))
+		b.HeldKnown, b.HeldLive = true, true
+		if b.Held, err = number(group, "pending"); err == nil {
+			b.Waiting, a.uncounted, err = waiting(group, fields(stream))
+		}
+		if err != nil {
+			return b, fmt.Errorf("consumer group %q of stream %q: %w", q.Beside, q.Name, err)
+		}
 		return b, nil
 	}
 	return b, fmt.Errorf("consumer group %q of stream %q: %w: create it with XGROUP CREATE %s %s 0, or correct consumerGroup",
@@ -108,14 +109,22 @@ func (a *answer) ofGroup(q trigger.Queue) (b trigger.Backlog, err error) {
 
 // waiting is how many entries a group was not given yet, or where to count them.
 //
-// Servers before Redis 7 tell no lag, others do not know it after some deletions, and many, 7.0 among them, are wrong once
-// entries are trimmed away that the group was not given: they go on to count them. So the lag is taken where nothing was
-// ever removed, and the stream's ends where they settle it.
-func waiting(group, stream map[string]any) (int64, *uncounted) {
+// Servers before Redis 7 tell no lag, others do not know it after some deletions, and many, 7.0 among them, are wrong for
+// ever once entries are trimmed away that the group was not given: they go on to count them. Nor can it be true of a group
+// that was made with more entries read than there were. So it is taken where nothing was ever removed and it is possible,
+// and the stream's ends where they settle it.
+func waiting(group, stream map[string]any) (int64, *uncounted, error) {
+	length, err := number(stream, "length")
+	if err != nil {
+		return 0, nil, err
+	}
+	last, ok := group["last-delivered-id"].(string)
+	if !ok {
+		return 0, nil, fmt.Errorf("%w last-delivered-id", errUntold)
+	}
+	// Not every server tells these. Zero settles nothing, for a stream that is not empty.
 	lag, known := group["lag"].(int64)
-	length, _ := stream["length"].(int64)
 	added, _ := stream["entries-added"].(int64)
-	last, _ := group["last-delivered-id"].(string)
 	newest, _ := stream["last-generated-id"].(string)
 	var oldest string
 	if first, ok := stream["first-entry"].([]any); ok && len(first) > 0 {
@@ -123,16 +132,25 @@ func waiting(group, stream map[string]any) (int64, *uncounted) {
 	}
 	switch {
 	case length == 0 || newest != "" && !before(last, newest):
-		return 0, nil
+		return 0, nil, nil
 	case oldest != "" && before(last, oldest):
-		return length, nil
-	case known && (added == length || lag > checkAtMost):
-		return min(lag, length), nil
-	case known:
-		return 0, &uncounted{after: last, most: lag}
+		return length, nil, nil
+	case known && added == length && 0 < lag && lag <= length:
+		return lag, nil, nil
+	case known && 0 < lag && lag < countAtMost:
+		return 0, &uncounted{after: last, most: lag}, nil
 	default:
-		return 0, &uncounted{after: last, most: countAtMost}
+		return 0, &uncounted{after: last, most: countAtMost}, nil
 	}
+}
+
+// number is a figure that the server must tell: one that is missing is not zero.
+func number(of map[string]any, name string) (int64, error) {
+	n, ok := of[name].(int64)
+	if !ok || n < 0 {
+		return 0, fmt.Errorf("%w %s", errUntold, name)
+	}
+	return n, nil
 }
 
 // before says whether one entry's ID, such as 1526919030474-55, is less than another's.

@@ -204,7 +204,7 @@ func (r *reader) read(ctx context.Context, queues []trigger.Queue) ([]trigger.Re
 // answered says whether an error is a server's answer, or our reading of it, rather than the lack of one.
 func answered(err error) bool {
 	var reply redis.Error
-	return errors.As(err, &reply) || errors.Is(err, trigger.ErrNotFound)
+	return errors.As(err, &reply) || errors.Is(err, trigger.ErrNotFound) || errors.Is(err, errUntold)
 }
 
 // Close implements trigger.Reader.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/google/go-cmp/cmp"
 	goredis "github.com/redis/go-redis/v9"
 
@@ -70,6 +71,28 @@ func TestEntriesAreCountedWhereTheServerDoesNotKnowHowManyWait(t *testing.T) {
 			must(t, s.client.XDel(t.Context(), s.name, ids[0]).Err())
 			must(t, s.client.Do(t.Context(), "xgroup", "create", s.name, group, ids[8], "entriesread", 2).Err())
 		}, live(1, 0)},
+		"a group set with more entries read than there were": {func(t *testing.T, s *stream, ids []string) {
+			t.Helper()
+			must(t, s.Create(t.Context()))
+			must(t, s.client.Do(t.Context(), "xgroup", "setid", s.name, group, ids[3], "entriesread", 100).Err())
+		}, live(6, 0)},
+		"a group set with more entries read than there were, and an entry deleted": {func(t *testing.T, s *stream, ids []string) {
+			t.Helper()
+			must(t, s.Create(t.Context()))
+			must(t, s.client.XDel(t.Context(), s.name, ids[0]).Err())
+			must(t, s.client.Do(t.Context(), "xgroup", "setid", s.name, group, ids[3], "entriesread", 100).Err())
+		}, live(6, 0)},
+		"a group set with all entries read": {func(t *testing.T, s *stream, ids []string) {
+			t.Helper()
+			must(t, s.Create(t.Context()))
+			must(t, s.client.Do(t.Context(), "xgroup", "setid", s.name, group, ids[3], "entriesread", 10).Err())
+		}, live(6, 0)},
+		"a group set with all entries read, and an entry deleted": {func(t *testing.T, s *stream, ids []string) {
+			t.Helper()
+			must(t, s.Create(t.Context()))
+			must(t, s.client.XDel(t.Context(), s.name, ids[0]).Err())
+			must(t, s.client.Do(t.Context(), "xgroup", "setid", s.name, group, ids[3], "entriesread", 10).Err())
+		}, live(6, 0)},
 		"entries trimmed away before they were taken": {func(t *testing.T, s *stream, _ []string) {
 			t.Helper()
 			must(t, s.Create(t.Context()))
@@ -140,30 +163,38 @@ func (s *stream) anything(t *testing.T, random *rand.Rand) string {
 	must(t, err)
 	die := random.IntN(40)
 	switch {
-	case len(entries) > 0 && die < 4:
+	case len(entries) > 0 && die < 1:
 		id := entries[random.IntN(len(entries))].ID
 		must(t, s.client.XDel(ctx, s.name, id).Err())
 		return "delete " + id
-	case die < 6:
+	case die < 4:
 		keep := random.IntN(len(entries) + 1)
 		must(t, s.client.XTrimMaxLen(ctx, s.name, int64(keep)).Err())
 		return fmt.Sprintf("trim to %d", keep)
-	case len(entries) > 0 && die < 7:
+	case len(entries) > 0 && die < 5:
 		id := entries[random.IntN(len(entries))].ID
 		must(t, s.client.XGroupSetID(ctx, s.name, group, id).Err())
 		return "set the group to " + id
-	case die < 8:
+	case die < 6:
 		must(t, s.client.XGroupSetID(ctx, s.name, group, "0").Err())
 		return "set the group to the beginning"
-	case len(s.held) > 0 && die < 16:
+	case len(s.held) > 0 && die < 12:
 		message := s.oldest()
 		must(t, s.client.XAck(ctx, s.name, group, message.ID).Err())
 		return "acknowledge " + message.ID
-	case die < 26:
-		if err := s.Take(ctx); !errors.Is(err, goredis.Nil) {
-			must(t, err)
-			return "take " + s.held[len(s.held)-1].ID
+	case die < 24:
+		most := 1
+		if die < 17 {
+			most = random.IntN(200) + 1
 		}
+		if err := s.take(ctx, most); !errors.Is(err, goredis.Nil) {
+			must(t, err)
+			return fmt.Sprintf("take %d, to %s", most, s.held[len(s.held)-1].ID)
+		}
+	case len(entries) < 700 && die < 29: // no more than are counted
+		messages := random.IntN(200) + 1
+		must(t, s.put(ctx, messages))
+		return fmt.Sprintf("put %d", messages)
 	}
 	must(t, s.Put(ctx))
 	return "put"
@@ -184,13 +215,7 @@ func TestALongStreamIsCountedUpToABoundWhereTheServerDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	s, source, reader := theStream(t)
 	must(t, s.Create(t.Context()))
-	_, err := s.client.Pipelined(t.Context(), func(p goredis.Pipeliner) error {
-		for range 1500 {
-			p.XAdd(t.Context(), &goredis.XAddArgs{Stream: s.name, Values: []string{"message", "work"}})
-		}
-		return nil
-	})
-	must(t, err)
+	must(t, s.put(t.Context(), 1500))
 	must(t, s.Take(t.Context()))
 	if diff := cmp.Diff(live(1499, 1), read(t, reader, source)[0]); diff != "" {
 		t.Errorf("the reading (-want +got):\n%s", diff)
@@ -200,6 +225,34 @@ func TestALongStreamIsCountedUpToABoundWhereTheServerDoesNotKnow(t *testing.T) {
 	must(t, s.client.XDel(t.Context(), s.name, entries[1].ID).Err())
 	if diff := cmp.Diff(live(1000, 1), read(t, reader, source)[0]); diff != "" {
 		t.Errorf("with a deletion near its end, the reading (-want +got):\n%s", diff)
+	}
+}
+
+// TestALongStreamThatIsTrimmedIsReadAsItIs: Redis 7.0 goes on to count what was trimmed away, for as long as the stream lives.
+func TestALongStreamThatIsTrimmedIsReadAsItIs(t *testing.T) {
+	t.Parallel()
+	s, source, reader := theStream(t)
+	must(t, s.Create(t.Context()))
+	must(t, s.put(t.Context(), 5000))
+	taking := func(messages int) func() error {
+		return func() error { return s.take(t.Context(), messages) }
+	}
+	for _, step := range []struct {
+		name string
+		does func() error
+		want trigger.Result
+	}{
+		{"with one taken", taking(1), live(4999, 1)},
+		{"trimmed", func() error { return s.client.XTrimMaxLen(t.Context(), s.name, 1000).Err() }, live(1000, 1)},
+		{"with half of the rest taken", taking(500), live(500, 501)},
+		{"with all taken", taking(500), live(0, 1001)},
+		{"with one put", func() error { return s.Put(t.Context()) }, live(1, 1001)},
+		{"with that taken", taking(1), live(0, 1002)},
+	} {
+		must(t, step.does())
+		if diff := cmp.Diff(step.want, read(t, reader, source)[0]); diff != "" {
+			t.Errorf("%s, the reading (-want +got):\n%s", step.name, diff)
+		}
 	}
 }
 
@@ -218,6 +271,67 @@ func TestAServerThatTellsNoLagIsCounted(t *testing.T) {
 	must(t, s.Take(t.Context()))
 	if diff := cmp.Diff(live(4, 1), read(t, reader, source)[0]); diff != "" {
 		t.Errorf("the reading (-want +got):\n%s", diff)
+	}
+}
+
+// TestWhatAServerDoesNotTellIsNotZero: some speak the protocol, and are not Redis.
+func TestWhatAServerDoesNotTellIsNotZero(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		group, stream []any
+		untold        string
+	}{
+		"all is told": {
+			[]any{"name", group, "pending", 1, "last-delivered-id", "5-0", "lag", 3}, []any{"length", 8, "entries-added", 8}, "",
+		},
+		"no length":                    {[]any{"name", group, "pending", 1, "last-delivered-id", "5-0"}, nil, "length"},
+		"a length that is no number":   {[]any{"name", group, "pending", 1, "last-delivered-id", "5-0"}, []any{"length", "8"}, "length"},
+		"a length below zero":          {[]any{"name", group, "pending", 1, "last-delivered-id", "5-0"}, []any{"length", -8}, "length"},
+		"nothing of what is pending":   {[]any{"name", group, "last-delivered-id", "5-0"}, []any{"length", 8}, "pending"},
+		"less than nothing pending":    {[]any{"name", group, "pending", -1, "last-delivered-id", "5-0"}, []any{"length", 8}, "pending"},
+		"not what the group was given": {[]any{"name", group, "pending", 1}, []any{"length", 8}, "last-delivered-id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fake := miniredis.RunT(t)
+			fake.Server().SetPreHook(func(p *server.Peer, command string, args ...string) bool {
+				switch {
+				case command != "XINFO":
+					return false
+				case args[0] == "groups":
+					p.WriteLen(1)
+					tell(p, c.group)
+				default:
+					tell(p, c.stream)
+				}
+				return true
+			})
+			source := settingsFor(fake.Addr()).source(t, kind{stream: true}, "videos")
+			result := read(t, open(t, source), source)[0]
+			if c.untold == "" {
+				if diff := cmp.Diff(live(3, 1), result); diff != "" {
+					t.Errorf("the reading (-want +got):\n%s", diff)
+				}
+				return
+			}
+			want := fmt.Sprintf("consumer group %q of stream %q: the server does not tell %s", group, "videos", c.untold)
+			if result.Err == nil || result.Err.Error() != want {
+				t.Errorf("the reading shows %+v, want the error %q", result, want)
+			}
+		})
+	}
+}
+
+// tell answers with texts and numbers.
+func tell(p *server.Peer, values []any) {
+	p.WriteLen(len(values))
+	for _, value := range values {
+		switch v := value.(type) {
+		case int:
+			p.WriteInt(v)
+		case string:
+			p.WriteBulk(v)
+		}
 	}
 }
 
