@@ -22,6 +22,10 @@ const (
 	// read again after lastRetry, however seldom it is read otherwise.
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 5 * time.Second
+	// doubtLasts is how long a queue must show doubtful backlogs until a fall to them counts: a broker that is merely slow
+	// to answer has told the truth by then. doubtRest is how soon to read again meanwhile, to know it early.
+	doubtLasts = 2 * time.Second
+	doubtRest  = 250 * time.Millisecond
 )
 
 // endpoint is one connection and what is read over it.
@@ -41,8 +45,8 @@ type reading struct {
 	waiting  map[watcher]time.Time // who waits for a reading begun at that moment or later
 	last     Observation
 	seen     bool
-	good     bool
-	lastGood int64
+	believed int64     // the last Waiting that was neither a failure's nor doubted
+	doubted  time.Time // since when a fall from it is doubted; zero where none is
 }
 
 func newEndpoint(m *Meter, open func(context.Context) (Reader, error)) *endpoint {
@@ -207,16 +211,20 @@ func (e *endpoint) due(now time.Time) []Queue {
 	return queues
 }
 
-// interval is how long after the last reading to read again.
+// interval is how long after the last reading to read again at the latest.
 func (r *reading) interval() time.Duration {
 	shortest := time.Hour
 	for _, i := range r.watchers {
 		shortest = min(shortest, i)
 	}
-	if r.last.Err != nil {
+	switch {
+	case r.last.Err != nil:
 		return min(shortest, lastRetry)
+	case !r.doubted.IsZero():
+		return min(shortest, doubtRest)
+	default:
+		return shortest
 	}
-	return shortest
 }
 
 // publish keeps what was read and tells those concerned.
@@ -255,18 +263,35 @@ func (e *endpoint) publish(at time.Time, took time.Duration, queues []Queue, res
 // take makes a result the last observation.
 func (r *reading) take(at time.Time, took time.Duration, result Result) {
 	o := Observation{At: at, Took: took, Fallen: r.last.Fallen, Err: result.Err}
+	doubted := r.doubts(at, result)
 	if result.Err == nil {
 		o.Backlog = result.Backlog
-		if r.good {
-			o.Fallen += max(0, r.lastGood-result.Backlog.Waiting)
+		if !doubted {
+			o.Fallen += max(0, r.believed-result.Backlog.Waiting)
+			r.believed = result.Backlog.Waiting
 		}
-		r.good, r.lastGood = true, result.Backlog.Waiting
 	}
 	r.last, r.seen = o, true
 }
 
+// doubts says whether a result shows a fall that is not to be believed yet. It would have starting Jobs count as having
+// taken their messages, and other Jobs created for those once the broker can tell again.
+func (r *reading) doubts(at time.Time, result Result) bool {
+	doubtful := result.Err == nil && result.Backlog.Doubtful && result.Backlog.Waiting < r.believed
+	switch {
+	case !doubtful || !r.doubted.IsZero() && at.Sub(r.doubted) >= doubtLasts:
+		r.doubted = time.Time{}
+	case r.doubted.IsZero():
+		r.doubted = at
+	}
+	return !r.doubted.IsZero()
+}
+
+// tellsNew says whether b tells something that a did not. That a fall is believed shows in Fallen.
 func tellsNew(a, b Observation) bool {
-	return a.Backlog != b.Backlog || (a.Err == nil) != (b.Err == nil) || (a.Err != nil && a.Err.Error() != b.Err.Error())
+	a.Backlog.Doubtful = b.Backlog.Doubtful
+	return a.Backlog != b.Backlog || a.Fallen != b.Fallen ||
+		(a.Err == nil) != (b.Err == nil) || (a.Err != nil && a.Err.Error() != b.Err.Error())
 }
 
 // line is a Reader that is opened when needed.

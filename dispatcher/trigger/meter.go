@@ -31,7 +31,8 @@ type Observation struct {
 	Took time.Duration
 	// Backlog is what it showed; it means nothing with an Err.
 	Backlog Backlog
-	// Fallen is by how many messages Waiting has fallen from one reading to the next, in all of them so far.
+	// Fallen is by how many messages Waiting has fallen from one reading to the next, in all of them so far. A fall to a
+	// doubtful backlog is not in it before that has lasted for two seconds.
 	Fallen int64
 	// Err says why the trigger could not be read.
 	Err error

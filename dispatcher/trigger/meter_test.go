@@ -726,6 +726,95 @@ func TestFallenAddsUpEveryFallAndNoRise(t *testing.T) {
 	}
 }
 
+func TestAFallThatIsInDoubtCountsOnlyWhenItHasLasted(t *testing.T) {
+	t.Parallel()
+	const doubtful, fails = -1, -2 // instead of what waits
+	for name, c := range map[string]struct {
+		interval time.Duration
+		shows    []int64 // what waits, reading by reading; the last goes on
+		read     []time.Duration
+		fallen   []int64
+		told     []time.Duration
+	}{
+		"a false zero is no fall": {
+			second,
+			[]int64{20, doubtful, 20},
+			moments(0, 1000, 1250, 2250, 3250),
+			[]int64{0, 0, 0, 0, 0},
+			moments(0, 1000, 1250),
+		},
+		"a real zero is one after two seconds": {
+			second,
+			[]int64{20, doubtful},
+			moments(0, 1000, 1250, 1500, 1750, 2000, 2250, 2500, 2750, 3000, 4000),
+			[]int64{0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 20},
+			moments(0, 1000, 3000),
+		},
+		"a short interval stays as it is": {
+			100 * ms,
+			[]int64{20, 20, 20, doubtful, doubtful, 19, doubtful, doubtful, 17},
+			moments(0, 100, 200, 300, 400, 500, 600, 700, 800, 900),
+			[]int64{0, 0, 0, 0, 0, 1, 1, 1, 3, 3},
+			moments(0, 300, 500, 600, 800),
+		},
+		"what waits after it is set against what waited before it": {
+			second,
+			[]int64{20, doubtful, doubtful, 5, doubtful, 7},
+			moments(0, 1000, 1250, 1500, 2500, 2750, 3750),
+			[]int64{0, 0, 0, 15, 15, 15, 15},
+			moments(0, 1000, 1500, 2500, 2750),
+		},
+		"a zero beyond doubt is a fall at once": {
+			second,
+			[]int64{20, doubtful, 0},
+			moments(0, 1000, 1250, 2250),
+			[]int64{0, 0, 20, 20},
+			moments(0, 1000, 1250),
+		},
+		"a failure has the doubt begin anew": {
+			second,
+			[]int64{20, doubtful, doubtful, doubtful, doubtful, doubtful, doubtful, doubtful, fails, doubtful, doubtful, doubtful, 12},
+			moments(0, 1000, 1250, 1500, 1750, 2000, 2250, 2500, 2750, 3750, 4000, 4250, 4500),
+			[]int64{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8},
+			moments(0, 1000, 2750, 3750, 4500),
+		},
+		"a zero after a zero is not doubted": {
+			second,
+			[]int64{doubtful, 0, doubtful, 3, doubtful, 3},
+			moments(0, 1000, 2000, 3000, 4000, 4250),
+			[]int64{0, 0, 0, 0, 0, 0},
+			moments(0, 3000, 4000, 4250),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			play(t, func(s *stage) {
+				b := s.broker("broker")
+				b.onRead = func(context.Context) error {
+					shown := c.shows[min(len(b.reads("")), len(c.shows))-1]
+					b.tell(func() {
+						b.backlogs["jobs"] = trigger.Backlog{Waiting: max(0, shown), Doubtful: shown == doubtful}
+						if shown == fails {
+							delete(b.backlogs, "jobs")
+						}
+					})
+					return nil
+				}
+				s.watch("one", b, "jobs", c.interval)
+				s.start()
+				s.step(c.read[len(c.read)-1])
+				expect(t, "readings", c.read, b.reads("jobs"))
+				fallen := []int64{}
+				for _, o := range s.observed("one") {
+					fallen = append(fallen, o.Fallen)
+				}
+				expect(t, "what each shows to have fallen", c.fallen, fallen)
+				expect(t, "when the owner was told", c.told, s.changed("one"))
+			})
+		})
+	}
+}
+
 func TestOwnersAreToldWhatIsNewAndNothingElse(t *testing.T) {
 	t.Parallel()
 	play(t, func(s *stage) {

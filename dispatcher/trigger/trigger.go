@@ -79,6 +79,9 @@ type Backlog struct {
 	HeldKnown bool
 	// HeldLive says that Held is as fresh as Waiting, so that a decision may rest on it. Implies HeldKnown.
 	HeldLive bool
+	// Doubtful says that the broker also shows this when it cannot tell. A fall to it is not believed until it has lasted.
+	// Only what calls for no Jobs may be doubtful: a Waiting of 0.
+	Doubtful bool
 }
 
 // Schedule is what a trigger without a queue follows. Implementations are pure: they hold no state and read no clock.

@@ -4,6 +4,10 @@
 // passively: that asks for the queue's count and changes nothing. The count is live for classic and quorum queues. One
 // connection serves all queues of a virtual host that are read with the same credentials.
 //
+// A quorum queue whose leader is absent, or does not answer within 250 ms, is said to have no messages and no consumers,
+// and no error (rabbit_quorum_queue:stat). A declare that says so is doubtful, whatever the queue: AMQP does not tell its
+// type.
+//
 // Held is what the broker calls unacknowledged: given to a consumer, and not yet acknowledged. AMQP does not tell it; the
 // management API does. Its list of a virtual host's queues, asked without statistics and with totals, asks each classic
 // queue itself, so that waiting and held are live and of one instant. A quorum queue's are up to one tick old, 5 s by
@@ -224,11 +228,12 @@ func (r *reader) declare(ctx context.Context, queues []trigger.Queue, results []
 
 // waiting reads what waits in one queue. What the broker says against the queue goes into the result.
 func (r *reader) waiting(l *lane, queue string, result *trigger.Result) error {
-	waiting, err := l.declare(queue)
+	declared, err := l.declare(queue)
 	var refused *amqp.Error
 	switch {
 	case err == nil:
-		result.Backlog.Waiting = waiting
+		result.Backlog.Waiting = int64(declared.Messages)
+		result.Backlog.Doubtful = declared.Messages == 0 && declared.Consumers == 0
 	case !errors.As(err, &refused) || r.conn.IsClosed():
 		return err
 	case refused.Code == amqp.NotFound:
@@ -263,20 +268,19 @@ type lane struct {
 	channel *amqp.Channel
 }
 
-// declare declares a queue passively and returns how many messages wait in it. The broker answers by closing the channel
-// if it has something against that: the next declare opens another.
-func (l *lane) declare(queue string) (int64, error) {
+// declare declares a queue passively and returns what it has: messages that wait, and consumers. The broker answers by
+// closing the channel if it has something against that: the next declare opens another.
+func (l *lane) declare(queue string) (amqp.Queue, error) {
 	if l.channel == nil {
 		channel, err := l.conn.Channel()
 		if err != nil {
-			return 0, fmt.Errorf("opening a channel: %w", err)
+			return amqp.Queue{}, fmt.Errorf("opening a channel: %w", err)
 		}
 		l.channel = channel
 	}
-	q, err := l.channel.QueueDeclarePassive(queue, false, false, false, false, nil)
+	declared, err := l.channel.QueueDeclarePassive(queue, false, false, false, false, nil)
 	if err != nil {
 		l.channel = nil
-		return 0, err
 	}
-	return int64(q.Messages), nil
+	return declared, err
 }

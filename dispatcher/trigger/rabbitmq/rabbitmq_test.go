@@ -1,9 +1,12 @@
 package rabbitmq_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -141,7 +144,105 @@ func TestAQueueThatIsAnotherConnectionsAloneIsNamed(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), where) || !strings.Contains(err.Error(), "RESOURCE_LOCKED") {
 		t.Errorf("the reading shows %+v, want an error that begins with %s and has RESOURCE_LOCKED", results[2], where)
 	}
-	if diff := cmp.Diff([]trigger.Result{{}, {Backlog: trigger.Backlog{Waiting: 1}}}, results[:2]); diff != "" {
+	want := []trigger.Result{{Backlog: trigger.Backlog{Doubtful: true}}, {Backlog: trigger.Backlog{Waiting: 1}}}
+	if diff := cmp.Diff(want, results[:2]); diff != "" {
 		t.Errorf("the queues beside it (-want +got):\n%s", diff)
+	}
+}
+
+// TestAQuorumQueueThatCannotAnswerIsInDoubt is about what RabbitMQ says then: no messages, and no error.
+func TestAQuorumQueueThatCannotAnswerIsInDoubt(t *testing.T) {
+	t.Parallel()
+	rabbit := shared.RabbitMQ(t)
+	if rabbit.External() {
+		t.Skip("only a RabbitMQ of our own lets its queues be suspended")
+	}
+	vhost := brokertest.Vhost(t, rabbit)
+	q := queue{name: "videos", queueType: "quorum", channel: dial(t, rabbit, vhost)}
+	for _, do := range []func(context.Context) error{q.Create, q.Put} {
+		if err := do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leader := func(do string) {
+		const eval = `{ok, Q} = rabbit_amqqueue:lookup({resource, <<"%s">>, queue, <<"%s">>}), {Name, _} = amqqueue:get_pid(Q), sys:%s(Name).`
+		if _, err := rabbit.Ctl(context.WithoutCancel(t.Context()), "eval", fmt.Sprintf(eval, vhost, q.name, do)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resume := sync.OnceFunc(func() { leader("resume") })
+	var sources []trigger.Source
+	var readers []trigger.Reader
+	for _, management := range []bool{false, true} {
+		source := settingsFor(t, rabbit, vhost, management).source(t, q.name)
+		sources, readers = append(sources, source), append(readers, open(t, source))
+	}
+
+	leader("suspend")
+	t.Cleanup(resume)
+	for i, reader := range readers {
+		result := read(t, reader, sources[i:i+1])[0]
+		if result.Err != nil || result.Backlog.Waiting != 0 || !result.Backlog.Doubtful {
+			t.Errorf("%s: while the queue cannot answer it shows %+v, want a doubtful 0", sources[i].Endpoint, result)
+		}
+	}
+	resume()
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Second) // it may have much to catch up with
+	defer cancel()
+	for i, reader := range readers {
+		result := read(t, reader, sources[i:i+1])[0]
+		for result.Backlog.Doubtful && soon.Err() == nil {
+			result = read(t, reader, sources[i:i+1])[0]
+		}
+		if result.Err != nil || result.Backlog.Waiting != 1 || result.Backlog.Doubtful {
+			t.Errorf("%s: when the queue answers it shows %+v, want 1 waiting, beyond doubt", sources[i].Endpoint, result)
+		}
+	}
+}
+
+func TestAnEmptyQueueIsInDoubtUnlessSomeoneConsumesFromIt(t *testing.T) {
+	t.Parallel()
+	rabbit := shared.RabbitMQ(t)
+	type doubt struct{ empty, held, consumed bool }
+	for name, want := range map[string]doubt{
+		"a classic queue over AMQP":               {empty: true, held: true},
+		"a classic queue with its management API": {},
+		// What was got of a quorum queue counts as a consumer until it is acknowledged.
+		"a quorum queue over AMQP":               {empty: true},
+		"a quorum queue with its management API": {empty: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			vhost := brokertest.Vhost(t, rabbit)
+			v := variants[name]
+			q := queue{name: "videos", queueType: v.queueType, channel: dial(t, rabbit, vhost)}
+			if err := q.Create(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			source := settingsFor(t, rabbit, vhost, v.management).source(t, q.name)
+			reader := open(t, source)
+			doubtful := func() bool {
+				t.Helper()
+				result := read(t, reader, []trigger.Source{source})[0]
+				if result.Err != nil || result.Backlog.Waiting != 0 {
+					t.Errorf("the queue shows %+v, want 0 waiting", result)
+				}
+				return result.Backlog.Doubtful
+			}
+			got := doubt{empty: doubtful()}
+			for _, do := range []func(context.Context) error{q.Put, q.Take} {
+				if err := do(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got.held = doubtful()
+			if _, err := q.channel.Consume(q.name, "", false, false, false, false, nil); err != nil {
+				t.Fatal(err)
+			}
+			got.consumed = doubtful()
+			if got != want {
+				t.Errorf("in doubt: %+v, want %+v", got, want)
+			}
+		})
 	}
 }
