@@ -43,6 +43,9 @@ const (
 	maxLanes      = 8
 	// closing is how long a broker may take to confirm that a connection ends.
 	closing = time.Second
+	// longestName is how many bytes AMQP has room for in a name. The library closes the connection over a longer one, and with
+	// it what all others read over it.
+	longestName = 255
 )
 
 // Source turns a trigger's settings into what the meter reads. An error names the field at fault and the remedy, and never
@@ -60,8 +63,15 @@ func Source(spec *v1alpha1.RabbitMQTrigger, secrets trigger.Secrets) (trigger.So
 		return trigger.Source{}, errors.New("rabbitmq.uri has a port or a parameter that is not a number: " +
 			"write it as amqp://rabbitmq:5672/videos")
 	}
+	vhostField := "the virtual host in rabbitmq.uri"
 	if b.vhost = parsed.Vhost; spec.VHost != "" {
-		b.vhost = spec.VHost
+		b.vhost, vhostField = spec.VHost, "rabbitmq.vhost"
+	}
+	for _, name := range []struct{ field, value string }{{"rabbitmq.queue", spec.Queue}, {vhostField, b.vhost}} {
+		if len(name.value) > longestName {
+			return trigger.Source{}, fmt.Errorf("%s has %d bytes, and RabbitMQ has no names of more than %d: correct it",
+				name.field, len(name.value), longestName)
+		}
 	}
 	if b.tls, err = settings.TLS("rabbitmq.tls", spec.TLS); err != nil {
 		return trigger.Source{}, err

@@ -19,7 +19,9 @@ func TestSettingsThatCannotBeUsedSayWhichFieldAndWhatToDo(t *testing.T) {
 		"uri": "amqp://worker:s3cret@rabbitmq/videos", "uri-tls": "amqps://worker:s3cret@rabbitmq/videos",
 		"uri-heartbeat": "amqp://worker:s3cret@rabbitmq/videos?heartbeat=often", "uri-http": "http://worker:s3cret@rabbitmq",
 		"management": "http://worker:s3cret@rabbitmq:15672", "management-tls": "https://worker:s3cret@rabbitmq:15672",
-		"none": "s3cret",
+		"none":    "s3cret",
+		"uri-255": "amqp://worker:s3cret@rabbitmq/" + strings.Repeat("v", 255),
+		"uri-256": "amqp://worker:s3cret@rabbitmq/" + strings.Repeat("%C3%A9", 128),
 	}
 	const tlsForNothing = "rabbitmq.tls is set, but neither rabbitmq.uri begins with amqps:// nor rabbitmq.managementURI with " +
 		"https://, so that nothing would be encrypted: change a URI or remove tls"
@@ -71,6 +73,20 @@ func TestSettingsThatCannotBeUsedSayWhichFieldAndWhatToDo(t *testing.T) {
 		"TLS that encrypts nothing of two": {
 			spec{URI: in.at("uri"), ManagementURI: new(in.at("management")), TLS: &v1alpha1.TLS{}}, tlsForNothing,
 		},
+		"the longest names": {spec{Queue: strings.Repeat("q", 255), URI: in.at("uri-255")}, ""},
+		"a queue's name of too many bytes": {
+			spec{Queue: strings.Repeat("é", 128), URI: in.at("uri")},
+			"rabbitmq.queue has 256 bytes, and RabbitMQ has no names of more than 255: correct it",
+		},
+		"a virtual host of too many bytes": {
+			spec{URI: in.at("uri"), VHost: strings.Repeat("é", 128)},
+			"rabbitmq.vhost has 256 bytes, and RabbitMQ has no names of more than 255: correct it",
+		},
+		"a virtual host of too many bytes in the URI": {
+			spec{URI: in.at("uri-256")},
+			"the virtual host in rabbitmq.uri has 256 bytes, and RabbitMQ has no names of more than 255: correct it",
+		},
+		"a virtual host in place of one of too many bytes": {spec{URI: in.at("uri-256"), VHost: "videos"}, ""},
 		"TLS for AMQP":               {spec{URI: in.at("uri-tls"), TLS: &v1alpha1.TLS{}}, ""},
 		"TLS for the management API": {spec{URI: in.at("uri"), ManagementURI: new(in.at("management-tls")), TLS: &v1alpha1.TLS{}}, ""},
 		"TLS with the system's CAs":  {spec{URI: in.at("uri-tls")}, ""},
