@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -199,6 +202,45 @@ func TestThoseWhoAreNotLetInAreToldWhy(t *testing.T) {
 		source := s.with("uri", as(t, "amqp://rabbitmq.invalid/videos", right)).source(t, "videos")
 		triggertest.Refused(t, source, "lookup rabbitmq.invalid", secrets...)
 	})
+}
+
+func TestWhoCannotAgreeWithTheBrokerOnHowToLogInHangsUp(t *testing.T) {
+	t.Parallel()
+	rabbit := shared.RabbitMQ(t)
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	left := make(chan error, 1)
+	go func() { left <- untilLeft(listener, host(t, rabbit.URI())) }()
+
+	s := settingsFor(t, rabbit, "/", false)
+	s = s.with("uri", atHost(t, s.secrets["uri"], listener.Addr().String())+"?auth_mechanism=external")
+	triggertest.Refused(t, s.source(t, "videos"), "SASL could not negotiate a shared mechanism")
+	if err := <-left; err != nil {
+		t.Errorf("the connection stays open: %v", err)
+	}
+}
+
+// untilLeft passes a client on to a broker, and returns when the client has hung up; an error when it does not.
+func untilLeft(listener net.Listener, broker string) error {
+	client, err := listener.Accept()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	server, err := net.Dial("tcp4", broker)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	if err := client.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	go func() { _, _ = io.Copy(client, server) }()
+	_, err = io.Copy(server, client)
+	return err
 }
 
 // TestAVirtualHostIsReadWithoutRightsToItsQueues says the least that a user must be given: to be let into the virtual host,

@@ -120,31 +120,31 @@ func (b *broker) String() string {
 // open connects over AMQP. The management API is connected to when it is first asked.
 func (b *broker) open(ctx context.Context) (trigger.Reader, error) {
 	r := &reader{broker: b}
-	// The library knows no contexts: closing the socket under it ends whatever waits.
-	dial := func(network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		r.socket = conn
-		return conn, err
-	}
-	var stop func() bool
+	stop := func() bool { return true }
 	conn, err := amqp.DialConfig(b.uri.String(), amqp.Config{
 		Vhost:           b.vhost,
 		Heartbeat:       heartbeat,
 		TLSClientConfig: b.tls.Clone(),
 		Properties:      amqp.Table{"product": "longhaul", "connection_name": "longhaul"},
 		Dial: func(network, address string) (net.Conn, error) {
-			socket, err := dial(network, address)
+			socket, err := (&net.Dialer{}).DialContext(ctx, network, address)
 			if err == nil {
+				r.socket = socket
+				// The library knows no contexts: closing the socket under it ends whatever waits.
 				stop = context.AfterFunc(ctx, func() { _ = socket.Close() })
 			}
 			return socket, err
 		},
 	})
-	if stop != nil && !stop() && err == nil {
+	if !stop() && err == nil {
 		// The context ended at the last moment: its socket is closed.
 		err = ctx.Err()
 	}
 	if err != nil {
+		if r.socket != nil {
+			// The library leaves it open where broker and client cannot agree on how to log in.
+			_ = r.socket.Close()
+		}
 		return nil, fmt.Errorf("connecting to %s: %w", b, explained(ctx, err))
 	}
 	r.conn = conn
