@@ -132,6 +132,35 @@ func TestWhatTheManagementAPIAnswersIsSaid(t *testing.T) {
 	}
 }
 
+func TestAMissingQueueIsNamedInTheBrokersWords(t *testing.T) {
+	t.Parallel()
+	rabbit := shared.RabbitMQ(t)
+	vhost := brokertest.Vhost(t, rabbit)
+	want := fmt.Sprintf(`queue "videos" in virtual host %q: not found: the broker says "NOT_FOUND - no queue 'videos' in vhost '%s'": `+
+		"create it if it does not exist, or correct rabbitmq.queue or the virtual host", vhost, vhost)
+	for _, management := range []bool{false, true} {
+		source := settingsFor(t, rabbit, vhost, management).source(t, "videos")
+		result := read(t, open(t, source), []trigger.Source{source})[0]
+		if result.Err == nil || result.Err.Error() != want || !errors.Is(result.Err, trigger.ErrNotFound) {
+			t.Errorf("with the management API: %t: %v, want ErrNotFound: %s", management, result.Err, want)
+		}
+	}
+}
+
+func TestAQueueThatTheManagementAPIDoesNotListIsReadAllTheSame(t *testing.T) {
+	t.Parallel()
+	rabbit := shared.RabbitMQ(t)
+	vhost := brokertest.Vhost(t, rabbit)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "[]") }))
+	t.Cleanup(server.Close)
+	s := settingsFor(t, rabbit, vhost, true).with("management", server.URL)
+	sources := declare(t, dial(t, rabbit, vhost), s, 3)
+	result := read(t, open(t, sources[2]), sources[2:])[0]
+	if diff := cmp.Diff(trigger.Result{Backlog: trigger.Backlog{Waiting: 2}}, result); diff != "" {
+		t.Errorf("the reading (-want +got):\n%s", diff)
+	}
+}
+
 func TestAVirtualHostThatGoesIsNamed(t *testing.T) {
 	t.Parallel()
 	rabbit := shared.RabbitMQ(t)

@@ -190,18 +190,15 @@ func (r *reader) Read(ctx context.Context, queues []trigger.Queue) ([]trigger.Re
 			return nil, err
 		}
 		for i, q := range queues {
-			total, ok := totals[q.Name]
-			switch {
-			case !ok:
-				results[i].Err = r.missing(q.Name)
-			case total.Type == "stream":
+			total := totals[q.Name] // zero for what is not listed: a declare says why, or that it is there after all
+			if total.Type == "stream" {
 				results[i].Err = fmt.Errorf("queue %q in virtual host %q is a stream, which keeps its messages: "+
 					"use a classic or a quorum queue", q.Name, r.broker.vhost)
-			default:
-				results[i].Backlog = total.backlog()
-				if !results[i].Backlog.HeldLive {
-					undeclared = append(undeclared, i)
-				}
+				continue
+			}
+			results[i].Backlog = total.backlog()
+			if !results[i].Backlog.HeldLive {
+				undeclared = append(undeclared, i)
 			}
 		}
 	}
@@ -247,16 +244,13 @@ func (r *reader) waiting(l *lane, queue string, result *trigger.Result) error {
 	case !errors.As(err, &refused) || r.conn.IsClosed():
 		return err
 	case refused.Code == amqp.NotFound:
-		result.Err = r.missing(queue)
+		// It may be there, on a node that is not.
+		result.Err = fmt.Errorf("queue %q in virtual host %q: %w: the broker says %q: create it if it does not exist, or correct "+
+			"rabbitmq.queue or the virtual host", queue, r.broker.vhost, trigger.ErrNotFound, refused.Reason)
 	default:
 		result.Err = fmt.Errorf("queue %q in virtual host %q: %w", queue, r.broker.vhost, err)
 	}
 	return nil
-}
-
-func (r *reader) missing(queue string) error {
-	return fmt.Errorf("queue %q in virtual host %q: %w: create it, or correct rabbitmq.queue or the virtual host",
-		queue, r.broker.vhost, trigger.ErrNotFound)
 }
 
 // Close implements trigger.Reader.
