@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"testing"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
@@ -296,10 +297,15 @@ func removed(c *goredis.IntCmd) error {
 	return nil
 }
 
+// attempt is how long the meter gives one connecting and one reading.
+const attempt = 10 * time.Second
+
 // open opens a reader, which is closed when the test is over.
 func open(t *testing.T, source trigger.Source) trigger.Reader {
 	t.Helper()
-	reader, err := source.Open(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), attempt)
+	defer cancel()
+	reader, err := source.Open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,11 +316,13 @@ func open(t *testing.T, source trigger.Source) trigger.Reader {
 // read reads all sources, which are of one endpoint, in one go.
 func read(t *testing.T, reader trigger.Reader, sources ...trigger.Source) []trigger.Result {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), attempt)
+	defer cancel()
 	var queues []trigger.Queue
 	for _, source := range sources {
 		queues = append(queues, source.Queue)
 	}
-	results, err := reader.Read(t.Context(), queues)
+	results, err := reader.Read(ctx, queues)
 	if err != nil {
 		t.Fatal(err)
 	}

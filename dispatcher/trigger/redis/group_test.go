@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,50 +64,113 @@ func TestReadingFollowsTheMaster(t *testing.T) {
 	}
 }
 
+func TestOneSentinelThatHangsHidesNothing(t *testing.T) {
+	t.Parallel()
+	sentinels := brokertest.StartSentinels(t, broker.RedisOptions{})
+	s := settingsFor(silent(t), sentinels.Addresses()[0])
+	s.connection.SentinelMaster = sentinels.MasterName
+	source := s.source(t, kind{}, "videos")
+	read(t, open(t, source), source)
+}
+
 func TestOneServerOfAClusterThatIsDownHidesOnlyItsOwnKeys(t *testing.T) {
 	t.Parallel()
-	cluster := brokertest.StartRedisCluster(t, broker.RedisOptions{Args: []string{"--cluster-require-full-coverage", "no"}})
+	for name, c := range map[string]struct {
+		down func(*broker.Redis) error
+		up   func(context.Context, *broker.Redis) error
+	}{
+		"when it crashes": {(*broker.Redis).Kill, func(ctx context.Context, r *broker.Redis) error { return r.Start(ctx) }},
+		"when it hangs":   {(*broker.Redis).Pause, func(_ context.Context, r *broker.Redis) error { return r.Resume() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cluster := brokertest.StartRedisCluster(t, broker.RedisOptions{Args: []string{"--cluster-require-full-coverage", "no"}})
+			sources, servers := listsOf(t, cluster)
+			reader := open(t, sources[0])
+			read(t, reader, sources...)
+
+			down := cluster.Nodes[2]
+			must(t, c.down(down))
+			t.Cleanup(func() { _ = down.Resume() })
+			said := map[string]bool{}
+			for i := range 3 {
+				if i == 2 {
+					reader = open(t, sources[0])
+				}
+				begun := time.Now()
+				results := read(t, reader, sources...)
+				if took := time.Since(begun); took > attempt-3*time.Second {
+					t.Errorf("reading takes %s, which leaves no time to connect before", took)
+				}
+				for j, result := range results {
+					name := fmt.Sprintf("list %q", sources[j].Queue.Name)
+					switch {
+					case servers[j] != down.Address() && (result.Err != nil || result.Backlog.Waiting != 1):
+						t.Errorf("%s, whose server is up: %+v, want 1 waiting", name, result)
+					case servers[j] == down.Address() && (result.Err == nil || !strings.Contains(result.Err.Error(), name)):
+						t.Errorf("%s, whose server is down: %+v, want an error that names it", name, result)
+					case servers[j] == down.Address():
+						said[strings.ReplaceAll(result.Err.Error(), name, "list")] = true
+					}
+				}
+			}
+			if len(said) != 1 {
+				t.Errorf("of the server that is down it says %v, want the same each time", said)
+			}
+
+			must(t, c.up(t.Context(), down))
+			eventually(t, func() error {
+				var failed []error
+				for _, result := range read(t, reader, sources...) {
+					failed = append(failed, result.Err)
+				}
+				return errors.Join(failed...)
+			})
+		})
+	}
+}
+
+func TestAClusterIsReadAsLongAsAnyServerAnswers(t *testing.T) {
+	t.Parallel()
+	cluster := brokertest.StartRedisCluster(t, broker.RedisOptions{Args: []string{
+		"--cluster-require-full-coverage", "no", "--cluster-allow-reads-when-down", "yes",
+	}})
+	sources, servers := listsOf(t, cluster)
+	for _, up := range cluster.Nodes {
+		for _, node := range cluster.Nodes {
+			if node != up {
+				must(t, node.Kill())
+			}
+		}
+		for i, result := range read(t, open(t, sources[0]), sources...) {
+			if servers[i] == up.Address() && (result.Err != nil || result.Backlog.Waiting != 1) {
+				t.Errorf("list %d, whose server is up: %+v, want 1 waiting", i, result)
+			}
+		}
+		must(t, cluster.Start(t.Context()))
+	}
+}
+
+// listsOf makes lists on all servers of a cluster, with a message in each, and says on which server each is.
+func listsOf(t *testing.T, cluster *broker.RedisCluster) (sources []trigger.Source, servers []string) {
+	t.Helper()
 	client := cluster.Client()
 	t.Cleanup(func() { client.Close() })
 	s := settingsFor(cluster.Addresses()...)
-	var sources []trigger.Source
-	on := map[string][]int{} // the lists of each server
 	for i := range 12 {
 		name := fmt.Sprintf("videos-%d", i)
 		must(t, client.RPush(t.Context(), name, "message").Err())
 		sources = append(sources, s.source(t, kind{}, name))
 		master, err := client.MasterForKey(t.Context(), name)
 		must(t, err)
-		on[master.Options().Addr] = append(on[master.Options().Addr], i)
+		servers = append(servers, master.Options().Addr)
 	}
-	if len(on) != 3 {
-		t.Fatalf("the lists are on %v, want all three servers", on)
-	}
-	reader := open(t, sources[0])
-	read(t, reader, sources...)
-
-	down := cluster.Nodes[2]
-	must(t, down.Kill())
-	results := read(t, reader, sources...)
-	for address, lists := range on {
-		for _, i := range lists {
-			err := results[i].Err
-			switch {
-			case address != down.Address() && (err != nil || results[i].Backlog.Waiting != 1):
-				t.Errorf("list %d, whose server is up: %+v, want 1 waiting", i, results[i])
-			case address == down.Address() && (err == nil || !strings.Contains(err.Error(), sources[i].Queue.Name)):
-				t.Errorf("list %d, whose server is down: %+v, want an error that names it", i, results[i])
-			}
+	for _, node := range cluster.Nodes {
+		if !slices.Contains(servers, node.Address()) {
+			t.Fatalf("the lists are on %v, want all three servers", servers)
 		}
 	}
-	must(t, down.Start(t.Context()))
-	eventually(t, func() error {
-		var failed []error
-		for _, result := range read(t, reader, sources...) {
-			failed = append(failed, result.Err)
-		}
-		return errors.Join(failed...)
-	})
+	return sources, servers
 }
 
 // reopened is a reader that is opened again when a reading fails, as the meter does it.

@@ -15,7 +15,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -28,6 +30,10 @@ const (
 	kindList   = "list"
 	kindStream = "stream"
 )
+
+// oneOfMany is how long one of several servers may take to connect, or to answer: a reading, for which the meter has 10 s,
+// goes on without one that is silent.
+const oneOfMany = 2 * time.Second
 
 // ListSource turns the settings of a list into what the meter reads. An error names the field at fault and the remedy.
 func ListSource(spec *v1alpha1.RedisListTrigger, secrets trigger.Secrets) (trigger.Source, error) {
@@ -49,12 +55,16 @@ func source(field string, c *v1alpha1.RedisConnection, secrets trigger.Secrets, 
 		Addrs:      c.Addresses,
 		ClientName: "longhaul",
 		MasterName: c.SentinelMaster,
-		// The meter reads an endpoint with one pipeline at a time.
-		PoolSize: 1,
+		// The meter reads an endpoint with one pipeline at a time, for which the library would keep connections of its own.
+		PoolSize:         1,
+		PipelinePoolSize: -1,
 		// The meter tries again, and it waits between attempts.
 		MaxRetries:            -1,
 		DialerRetries:         1,
 		ContextTimeoutEnabled: true,
+		// None of the library's own: what waits for an only server ends with the context.
+		ReadTimeout:  -1,
+		WriteTimeout: -1,
 		// What XINFO answers is the same in all versions of this protocol.
 		Protocol: 2,
 	}
@@ -82,6 +92,15 @@ func source(field string, c *v1alpha1.RedisConnection, secrets trigger.Secrets, 
 	if clustered(&options) && options.DB != 0 {
 		return trigger.Source{}, fmt.Errorf("%s.database is %d, and a Redis cluster, which %s.addresses with more than one are "+
 			"taken for, has database 0 only: remove database, or name one address or a sentinelMaster", field, options.DB, field)
+	}
+	switch {
+	case clustered(&options):
+		options.DialTimeout, options.ReadTimeout, options.WriteTimeout = oneOfMany, oneOfMany, oneOfMany
+		// A node that is silent is asked again as often: once, for a key that has moved has to be asked for again too.
+		options.MaxRedirects = 1
+	case options.MasterName != "":
+		// To connect to a master takes as long as to ask all Sentinels, and longer: the library's 5 s.
+		options.ReadTimeout, options.WriteTimeout = oneOfMany, oneOfMany
 	}
 	name := describe(&options)
 	return trigger.Source{
@@ -129,12 +148,7 @@ func open(ctx context.Context, options *redis.UniversalOptions, name string) (tr
 	sockets := &sockets{tls: options.TLSConfig}
 	options.Dialer = sockets.dial
 	r := &reader{client: redis.NewUniversalClient(options), sockets: sockets, name: name}
-	stop := context.AfterFunc(ctx, sockets.close)
-	// In a pipeline, for which the library keeps connections of its own: this one is then the only one.
-	_, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error { return p.Ping(ctx).Err() })
-	if !stop() {
-		err = noAnswer(ctx)
-	}
+	err := r.until(ctx, r.reach)
 	if err != nil {
 		_ = r.Close()
 		return nil, fmt.Errorf("connecting to %s: %w", name, err)
@@ -142,8 +156,38 @@ func open(ctx context.Context, options *redis.UniversalOptions, name string) (tr
 	return r, nil
 }
 
-// noAnswer is how a request ends whose context has ended, whatever the library says of a socket that was closed under it.
-func noAnswer(ctx context.Context) error { return fmt.Errorf("no answer in time: %w", ctx.Err()) }
+// reach says whether the server answers or, of a cluster, any node.
+func (r *reader) reach(ctx context.Context) error {
+	cluster, ok := r.client.(*redis.ClusterClient)
+	if !ok {
+		return r.client.Ping(ctx).Err()
+	}
+	// Which node has a key is what any of them tells. That one may be down.
+	_, err := cluster.MasterForKey(ctx, "any")
+	if failed, ok := errors.AsType[*net.OpError](err); ok {
+		// Nodes are tried in an order drawn by lot: the first that fails is another one each time.
+		anonymous := *failed
+		anonymous.Addr = nil
+		return &anonymous
+	}
+	return err
+}
+
+// until does something that ends with the context, at the latest.
+func (r *reader) until(ctx context.Context, do func(context.Context) error) error {
+	// The library is not told when. Of what ends at that moment it would say one thing or another, whichever timer is first.
+	undated, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	stop := context.AfterFunc(ctx, func() {
+		end()
+		r.sockets.close()
+	})
+	err := do(undated)
+	if !stop() || ctx.Err() != nil {
+		return fmt.Errorf("no answer in time: %w", ctx.Err())
+	}
+	return err
+}
 
 // reader is a connection to one server, Sentinel group or cluster.
 type reader struct {
@@ -154,11 +198,11 @@ type reader struct {
 
 // Read implements trigger.Reader.
 func (r *reader) Read(ctx context.Context, queues []trigger.Queue) ([]trigger.Result, error) {
-	stop := context.AfterFunc(ctx, r.sockets.close)
-	results, err := r.read(ctx, queues)
-	if !stop() {
-		results, err = nil, noAnswer(ctx)
-	}
+	var results []trigger.Result
+	err := r.until(ctx, func(ctx context.Context) (err error) {
+		results, err = r.read(ctx, queues)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading from %s: %w", r.name, err)
 	}

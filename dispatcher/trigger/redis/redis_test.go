@@ -3,10 +3,12 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
@@ -143,6 +145,62 @@ func TestASilentServerHoldsNobodyUp(t *testing.T) {
 	}
 	triggertest.Silent(t, source)
 	triggertest.FallsSilent(t, server.Address(), source)
+}
+
+// TestASilentServerIsReportedInTheSameWordsEachTime: other words would be news to everybody who waits for it.
+func TestASilentServerIsReportedInTheSameWordsEachTime(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		addresses []string
+		patience  []time.Duration
+	}{
+		// More than the library's own, and little, in which many things end at once.
+		"a server": {[]string{silent(t)}, append(slices.Repeat([]time.Duration{100 * time.Millisecond}, 50), 6*time.Second)},
+		"a cluster": {
+			[]string{silent(t), silent(t), silent(t)}, slices.Repeat([]time.Duration{100 * time.Millisecond}, 50),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source := settingsFor(c.addresses...).source(t, kind{}, "videos")
+			said := make(chan string)
+			for _, patience := range c.patience {
+				go func() {
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					_, err := source.Open(ctx)
+					said <- fmt.Sprint(err)
+				}()
+			}
+			endpoint, _, _ := strings.Cut(source.Endpoint, " sha256:")
+			want := "connecting to " + endpoint + ": no answer in time: context deadline exceeded"
+			for range c.patience {
+				if got := <-said; got != want {
+					t.Errorf("it says %q, want %q", got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestAClusterThatIsDownIsReportedInTheSameWordsEachTime(t *testing.T) {
+	t.Parallel()
+	source := settingsFor("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3").source(t, kind{}, "videos")
+	const want = "connecting to redis://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3 (cluster): dial tcp: connect: connection refused"
+	for range 20 {
+		if _, err := source.Open(t.Context()); err == nil || err.Error() != want {
+			t.Errorf("it says %q, want %q", err, want)
+		}
+	}
+}
+
+// silent is the address of a server that accepts connections and says nothing.
+func silent(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { listener.Close() })
+	return listener.Addr().String()
 }
 
 func TestThoseWhoAreNotLetInAreToldWhy(t *testing.T) {

@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
@@ -49,7 +51,7 @@ func (s *sockets) dial(ctx context.Context, network, address string) (net.Conn, 
 	encrypted := tls.Client(own, config)
 	if err := encrypted.HandshakeContext(ctx); err != nil {
 		own.Close()
-		return nil, err
+		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
 	return encrypted, nil
 }
@@ -70,6 +72,30 @@ func (s *sockets) close() {
 type socket struct {
 	net.Conn
 	sockets *sockets
+}
+
+// Read implements net.Conn.
+func (s *socket) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	return n, withoutPort(err)
+}
+
+// Write implements net.Conn.
+func (s *socket) Write(b []byte) (int, error) {
+	n, err := s.Conn.Write(b)
+	return n, withoutPort(err)
+}
+
+// withoutPort leaves this end of the connection out of an error: its port is another one each time, and an error of another
+// text is news to whoever waits for some.
+func withoutPort(err error) error {
+	failed, ok := errors.AsType[*net.OpError](err)
+	if !ok {
+		return err
+	}
+	failed.Source = nil
+	// In one layer more, which changes no text: the library takes one off where a connection was new.
+	return fmt.Errorf("%w", failed)
 }
 
 // Close implements net.Conn.
