@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -215,15 +216,16 @@ func (r *reader) read(ctx context.Context, queues []trigger.Queue) ([]trigger.Re
 	for i, q := range queues {
 		answers[i] = ask(ctx, pipeline, q)
 	}
-	// What it returns is the first error of a command; each is looked at below.
-	_, _ = pipeline.Exec(ctx)
+	if err := execute(ctx, pipeline); err != nil {
+		return nil, err
+	}
 	results := make([]trigger.Result, len(queues))
 	for i, q := range queues {
 		results[i].Backlog, results[i].Err = answers[i].backlog(q)
 		answers[i].count(ctx, pipeline, q)
 	}
-	if pipeline.Len() > 0 {
-		_, _ = pipeline.Exec(ctx)
+	if err := execute(ctx, pipeline); err != nil {
+		return nil, err
 	}
 	unanswered := 0
 	for i, q := range queues {
@@ -243,6 +245,18 @@ func (r *reader) read(ctx context.Context, queues []trigger.Queue) ([]trigger.Re
 		return nil, results[0].Err
 	}
 	return results, nil
+}
+
+// execute sends what is in a pipeline, and fails where none of it could be asked. The errors of commands are with them.
+//
+// The library leaves commands without an error, as if the answer to each were zero, where it was a server that refused a new
+// connection.
+func execute(ctx context.Context, p redis.Pipeliner) error {
+	commands, err := p.Exec(ctx)
+	if slices.ContainsFunc(commands, func(c redis.Cmder) bool { return c.Err() != nil }) {
+		return nil
+	}
+	return err
 }
 
 // answered says whether an error is a server's answer, or our reading of it, rather than the lack of one.

@@ -189,7 +189,7 @@ func TestAClusterThatIsDownIsReportedInTheSameWordsEachTime(t *testing.T) {
 	const want = "connecting to redis://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3 (cluster): dial tcp: connect: connection refused"
 	for range 20 {
 		if _, err := source.Open(t.Context()); err == nil || err.Error() != want {
-			t.Errorf("it says %q, want %q", err, want)
+			t.Fatalf("it says %q, want %q", err, want)
 		}
 	}
 }
@@ -249,6 +249,24 @@ func TestThoseWhoAreNotLetInAreToldWhy(t *testing.T) {
 	want := []trigger.Result{live(1, 1), live(1, 0)}
 	if diff := cmp.Diff(want, read(t, open(t, list), list, stream)); diff != "" {
 		t.Errorf("with no more rights than are needed, the reading (-want +got):\n%s", diff)
+	}
+}
+
+func TestAServerThatLetsNobodyInAnyMoreHasNoEmptyLists(t *testing.T) {
+	t.Parallel()
+	server := brokertest.StartRedis(t, broker.RedisOptions{Password: "s3cret"})
+	client := server.Client()
+	t.Cleanup(func() { client.Close() })
+	s := settingsFor(server.Address()).withPassword("", "s3cret")
+	source := s.source(t, kind{processing: true}, "videos")
+	reader := open(t, source)
+	read(t, reader, source)
+
+	must(t, client.ConfigSet(t.Context(), "requirepass", "changed").Err())
+	must(t, client.ClientKillByFilter(t.Context(), "type", "normal").Err()) // all but this one
+	results, err := reader.Read(t.Context(), []trigger.Queue{source.Queue})
+	if err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+		t.Errorf("the reading shows %+v, %v, want an error with WRONGPASS", results, err)
 	}
 }
 
