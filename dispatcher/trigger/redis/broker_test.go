@@ -16,6 +16,7 @@ import (
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger/redis"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger/triggertest"
+	"github.com/longhaul-dev/longhaul/test/fixture/broker"
 	"github.com/longhaul-dev/longhaul/test/fixture/broker/brokertest"
 )
 
@@ -80,6 +81,25 @@ func (s settings) withPassword(user, password string) settings {
 	}
 	s = s.with("password", password)
 	s.connection.Password = ref("password")
+	return s
+}
+
+// withSentinelPassword are the same settings, with a user of the Sentinels and its password.
+func (s settings) withSentinelPassword(user, password string) settings {
+	if user != "" {
+		s = s.with("sentinel username", user)
+		s.connection.SentinelUsername = ref("sentinel username")
+	}
+	s = s.with("sentinel password", password)
+	s.connection.SentinelPassword = ref("sentinel password")
+	return s
+}
+
+// withCertificates are the same settings, with TLS, the authority to trust and the client's certificate to show.
+func (s settings) withCertificates(t *testing.T, c *broker.Certificates) settings {
+	t.Helper()
+	s = s.with("ca.crt", content(t, c.CA)).with("tls.crt", content(t, c.ClientCert)).with("tls.key", content(t, c.ClientKey))
+	s.connection.TLS = &v1alpha1.TLS{CA: ref("ca.crt"), Certificate: ref("tls.crt"), Key: ref("tls.key")}
 	return s
 }
 

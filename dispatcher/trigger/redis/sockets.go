@@ -48,12 +48,12 @@ func (s *sockets) dial(ctx context.Context, network, address string) (net.Conn, 
 			return nil, err
 		}
 	}
-	encrypted := tls.Client(own, config)
-	if err := encrypted.HandshakeContext(ctx); err != nil {
+	client := tls.Client(own, config)
+	if err := client.HandshakeContext(ctx); err != nil {
 		own.Close()
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
-	return encrypted, nil
+	return encrypted{client}, nil
 }
 
 // close closes all, and what is opened later. Nothing more can be asked for.
@@ -72,6 +72,22 @@ func (s *sockets) close() {
 type socket struct {
 	net.Conn
 	sockets *sockets
+}
+
+// encrypted is a socket that speaks TLS.
+type encrypted struct{ *tls.Conn }
+
+// Write implements net.Conn. A server that misses a certificate says so when the handshake is over, and hangs up: where that
+// comes first, what it said is still there to be read.
+func (e encrypted) Write(b []byte) (int, error) {
+	n, err := e.Conn.Write(b)
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		_, said := e.Read(make([]byte, 1))
+		if alert, ok := errors.AsType[*net.OpError](said); ok && alert.Op == "remote error" {
+			err = said
+		}
+	}
+	return n, err
 }
 
 // Read implements net.Conn.
@@ -94,9 +110,14 @@ func withoutPort(err error) error {
 		return err
 	}
 	failed.Source = nil
-	// In one layer more, which changes no text: the library takes one off where a connection was new.
-	return fmt.Errorf("%w", failed)
+	return wrapped{failed}
 }
+
+// wrapped is the same error in one layer more: the library takes one off where a connection was new. It is a net.Error like
+// the other: TLS takes a timeout that is none for the end of a connection.
+type wrapped struct{ *net.OpError }
+
+func (w wrapped) Unwrap() error { return w.OpError }
 
 // Close implements net.Conn.
 func (s *socket) Close() error {
