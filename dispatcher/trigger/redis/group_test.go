@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/triggertest"
 	"github.com/longhaul-dev/longhaul/test/fixture/broker"
 	"github.com/longhaul-dev/longhaul/test/fixture/broker/brokertest"
 )
@@ -61,6 +62,64 @@ func TestReadingFollowsTheMaster(t *testing.T) {
 			must(t, second.RPush(t.Context(), "videos", "message").Err())
 			must(t, r.shows(t.Context(), 2))
 		})
+	}
+}
+
+func TestSentinelsThatAskForAPasswordSayWhichFieldToSet(t *testing.T) {
+	t.Parallel()
+	const password, ofSentinels, wrong = "s3cret", "th31rs", "wr0ng"
+	sentinels := brokertest.StartSentinels(t, broker.RedisOptions{Password: password, SentinelPassword: ofSentinels})
+	s := settingsFor(sentinels.Addresses()...).withPassword("", password)
+	s.connection.SentinelMaster = sentinels.MasterName
+	for name, settings := range map[string]settings{
+		"a password":            s.withSentinelPassword("", ofSentinels),
+		"a user and a password": s.withSentinelPassword("default", ofSentinels),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source := settings.source(t, kind{}, "videos")
+			if result := read(t, open(t, source), source)[0]; result.Err != nil {
+				t.Error(result.Err)
+			}
+		})
+	}
+
+	const (
+		none  = "they ask for a password: set sentinelPassword: NOAUTH"
+		other = "they do not take the password: correct sentinelPassword or sentinelUsername: WRONGPASS"
+	)
+	another := s.withSentinelPassword("", ofSentinels)
+	another.connection.SentinelMaster = "another"
+	for name, c := range map[string]struct {
+		settings settings
+		words    string
+	}{
+		"without a password":            {s, none},
+		"with a wrong one":              {s.withSentinelPassword("", wrong), other},
+		"with the master's":             {s.withSentinelPassword("", password), other},
+		"as nobody":                     {s.withSentinelPassword("nobody", ofSentinels), other},
+		"with a master's wrong one":     {s.withPassword("", wrong).withSentinelPassword("", ofSentinels), "longhaul): WRONGPASS"},
+		"to a master that is not known": {another, "they know no master of this name: correct sentinelMaster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			triggertest.Refused(t, c.settings.source(t, kind{}, "videos"), c.words, password, ofSentinels, wrong)
+		})
+	}
+}
+
+func TestSentinelsThatAreDownAreReportedInTheSameWordsEachTime(t *testing.T) {
+	t.Parallel()
+	s := settingsFor("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
+	s.connection.SentinelMaster = "main"
+	source := s.source(t, kind{}, "videos")
+	const want = "connecting to redis://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/0 (Sentinel master main): " +
+		"no Sentinel tells which server is the master: dial tcp 127.0.0.1:1: connect: connection refused; " +
+		"dial tcp 127.0.0.1:2: connect: connection refused; dial tcp 127.0.0.1:3: connect: connection refused"
+	for range 20 {
+		if _, err := source.Open(t.Context()); err == nil || err.Error() != want {
+			t.Fatalf("it says %q, want %q", err, want)
+		}
 	}
 }
 

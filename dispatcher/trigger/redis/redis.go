@@ -76,14 +76,14 @@ func source(field string, c *v1alpha1.RedisConnection, secrets trigger.Secrets, 
 		options.IsClusterMode = *c.Cluster
 	}
 	var err error
-	if options.Username, err = settings.Value(field+".username", c.Username); err != nil {
+	options.Username, options.Password, err = login(settings, field, "username", c.Username, "password", c.Password)
+	if err != nil {
 		return trigger.Source{}, err
 	}
-	if options.Password, err = settings.Value(field+".password", c.Password); err != nil {
+	options.SentinelUsername, options.SentinelPassword, err = login(settings, field,
+		"sentinelUsername", c.SentinelUsername, "sentinelPassword", c.SentinelPassword)
+	if err != nil {
 		return trigger.Source{}, err
-	}
-	if options.Username != "" && options.Password == "" {
-		return trigger.Source{}, fmt.Errorf("%s.username is set without %s.password: set both, or remove username", field, field)
 	}
 	if c.TLS != nil {
 		if options.TLSConfig, err = settings.TLS(field+".tls", c.TLS); err != nil {
@@ -114,6 +114,22 @@ func source(field string, c *v1alpha1.RedisConnection, secrets trigger.Secrets, 
 			return open(ctx, &own, name)
 		},
 	}, nil
+}
+
+// login is a user's name and password, which have a field each.
+func login(
+	settings *access.Settings, field, nameField string, name *v1alpha1.SecretKeyRef, passwordField string, password *v1alpha1.SecretKeyRef,
+) (user, secret string, err error) {
+	if user, err = settings.Value(field+"."+nameField, name); err != nil {
+		return "", "", err
+	}
+	if secret, err = settings.Value(field+"."+passwordField, password); err != nil {
+		return "", "", err
+	}
+	if user != "" && secret == "" {
+		return "", "", fmt.Errorf("%s.%s is set without %s.%s: set both, or remove %s", field, nameField, field, passwordField, nameField)
+	}
+	return user, secret, nil
 }
 
 func clone(c *tls.Config) *tls.Config {
@@ -161,7 +177,7 @@ func open(ctx context.Context, options *redis.UniversalOptions, name string) (tr
 func (r *reader) reach(ctx context.Context) error {
 	cluster, ok := r.client.(*redis.ClusterClient)
 	if !ok {
-		return r.client.Ping(ctx).Err()
+		return masterless(r.client.Ping(ctx).Err())
 	}
 	// Which node has a key is what any of them tells. That one may be down.
 	_, err := cluster.MasterForKey(ctx, "any")
@@ -263,6 +279,34 @@ func execute(ctx context.Context, p redis.Pipeliner) error {
 func answered(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply) || errors.Is(err, trigger.ErrNotFound) || errors.Is(err, errUntold)
+}
+
+// masterless makes what Sentinels said instead of telling of the master an error with the remedy. The library says that all
+// are unreachable, whatever they said, in the order in which they did, which is another one each time.
+func masterless(err error) error {
+	// Of the errors that the library joins, this is the only one.
+	joined, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err)
+	if !ok {
+		return err
+	}
+	said := joined.Unwrap()
+	texts := make([]string, len(said))
+	for i, err := range said {
+		texts[i] = err.Error()
+		switch {
+		case errors.Is(err, redis.Nil):
+			texts[i] = "they know no master of this name: correct sentinelMaster"
+		case strings.Contains(texts[i], "NOAUTH"):
+			texts[i] = "they ask for a password: set sentinelPassword: " + texts[i]
+		case strings.Contains(texts[i], "WRONGPASS"):
+			texts[i] = "they do not take the password: correct sentinelPassword or sentinelUsername: " + texts[i]
+		}
+	}
+	slices.Sort(texts)
+	return fmt.Errorf("no Sentinel tells which server is the master: %s", strings.Join(slices.Compact(texts), "; "))
 }
 
 // Close implements trigger.Reader.

@@ -39,6 +39,26 @@ func TestSettingsThatCannotBeUsedSayWhichFieldAndWhatToDo(t *testing.T) {
 			connection{Addresses: one, Username: ref("username"), Password: ref("empty")},
 			"FIELD.username is set without FIELD.password: set both, or remove username",
 		},
+		"a Sentinels' password": {connection{Addresses: two, SentinelMaster: "main", SentinelPassword: ref("password")}, ""},
+		"a Sentinels' user": {
+			connection{
+				Addresses: two, SentinelMaster: "main", SentinelUsername: ref("username"), SentinelPassword: ref("password"),
+			}, "",
+		},
+		"a Sentinels' user without a password of theirs": {
+			connection{Addresses: two, SentinelMaster: "main", Password: ref("password"), SentinelUsername: ref("username")},
+			"FIELD.sentinelUsername is set without FIELD.sentinelPassword: set both, or remove sentinelUsername",
+		},
+		"a missing user of the Sentinels": {
+			connection{
+				Addresses: two, SentinelMaster: "main", SentinelUsername: ref("missing"), SentinelPassword: ref("password"),
+			},
+			`FIELD.sentinelUsername: key "missing" of Secret "broker" does not exist`,
+		},
+		"a missing password of the Sentinels": {
+			connection{Addresses: two, SentinelMaster: "main", SentinelPassword: ref("missing")},
+			`FIELD.sentinelPassword: key "missing" of Secret "broker" does not exist`,
+		},
 		"a missing user": {
 			connection{Addresses: one, Username: ref("missing"), Password: ref("password")},
 			`FIELD.username: key "missing" of Secret "broker" does not exist`,
@@ -88,7 +108,7 @@ func TestTheEndpointNamesWhatIsReached(t *testing.T) {
 			"redis://a:1,b:2/2 (Sentinel master main)",
 		},
 	} {
-		s := settings{connection: c.connection}.withPassword("worker", "s3cret")
+		s := settings{connection: c.connection}.withPassword("worker", "s3cret").withSentinelPassword("worker", "s3cret")
 		endpoint := s.source(t, kind{}, "videos").Endpoint
 		if name, _, _ := strings.Cut(endpoint, " sha256:"); name != c.want {
 			t.Errorf("the endpoint is %q, want %q and a digest", endpoint, c.want)
@@ -102,9 +122,10 @@ func TestTheEndpointNamesWhatIsReached(t *testing.T) {
 func TestTriggersShareAConnectionIfAllThatItDependsOnIsTheSame(t *testing.T) {
 	t.Parallel()
 	certificates, others := brokertest.Certificates(t), brokertest.Certificates(t)
-	full := v1alpha1.TLS{CA: ref("ca.crt"), Certificate: ref("tls.crt"), Key: ref("tls.key"), ServerName: "redis"}
-	base := settingsFor("10.0.0.1:6379").withPassword("worker", "s3cret").with("ca.crt", content(t, certificates.CA)).
-		with("tls.crt", content(t, certificates.ClientCert)).with("tls.key", content(t, certificates.ClientKey))
+	base := settingsFor("10.0.0.1:6379").withPassword("worker", "s3cret").
+		withSentinelPassword("sentinel's worker", "sentinel's s3cret").withCertificates(t, certificates)
+	full := *base.connection.TLS
+	full.ServerName = "redis"
 	base.connection.TLS = &full
 
 	list := base.source(t, kind{processing: true}, "videos")
@@ -120,10 +141,12 @@ func TestTriggersShareAConnectionIfAllThatItDependsOnIsTheSame(t *testing.T) {
 	}
 
 	changed := map[string]settings{
-		"the server":   base.at("10.0.0.2:6379"),
-		"the user":     base.with("username", "other"),
-		"the password": base.with("password", "changed"),
-		"the CA":       base.with("ca.crt", content(t, others.CA)),
+		"the server":              base.at("10.0.0.2:6379"),
+		"the user":                base.with("username", "other"),
+		"the password":            base.with("password", "changed"),
+		"the Sentinels' user":     base.with("sentinel username", "other"),
+		"the Sentinels' password": base.with("sentinel password", "changed"),
+		"the CA":                  base.with("ca.crt", content(t, others.CA)),
 		"the client's certificate": base.with("tls.crt", content(t, others.ClientCert)).
 			with("tls.key", content(t, others.ClientKey)),
 	}
@@ -137,6 +160,8 @@ func TestTriggersShareAConnectionIfAllThatItDependsOnIsTheSame(t *testing.T) {
 		"no client certificate": func(c *v1alpha1.RedisConnection) { c.TLS.Certificate, c.TLS.Key = nil, nil },
 		"no user":               func(c *v1alpha1.RedisConnection) { c.Username = nil },
 		"no password at all":    func(c *v1alpha1.RedisConnection) { c.Username, c.Password = nil, nil },
+		"no user of Sentinels":  func(c *v1alpha1.RedisConnection) { c.SentinelUsername = nil },
+		"none of Sentinels":     func(c *v1alpha1.RedisConnection) { c.SentinelUsername, c.SentinelPassword = nil, nil },
 	} {
 		s := base
 		s.connection.TLS = new(full)
