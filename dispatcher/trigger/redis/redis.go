@@ -55,7 +55,9 @@ func source(field string, c *v1alpha1.RedisConnection, secrets trigger.Secrets, 
 	options := redis.UniversalOptions{
 		Addrs:      c.Addresses,
 		ClientName: "longhaul",
-		MasterName: c.SentinelMaster,
+		// That will do. To tell the library's name too would take one more right.
+		DisableIdentity: true,
+		MasterName:      c.SentinelMaster,
 		// The meter reads an endpoint with one pipeline at a time, for which the library would keep connections of its own.
 		PoolSize:         1,
 		PipelinePoolSize: -1,
