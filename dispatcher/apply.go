@@ -16,8 +16,8 @@ import (
 	"github.com/longhaul-dev/longhaul/jobtemplate"
 )
 
-// batchTimeout bounds the creation of one batch, which goes on when the manager is told to stop.
-const batchTimeout = 20 * time.Second
+// createTimeout bounds the creation of one Job, which goes on when the manager is told to stop.
+const createTimeout = 20 * time.Second
 
 // dispatched is what came of a batch of orders.
 type dispatched struct {
@@ -35,10 +35,10 @@ func (c *Controller) apply(ctx context.Context, sj *v1alpha1.ScaledJob, m *memor
 }
 
 // create creates the Jobs ordered, several at a time. The first error stops the batch; Jobs that the API server has not
-// answered for are finished with, also when the manager is told to stop meanwhile.
+// answered for are finished with, also when the manager is told to stop meanwhile. A batch takes as long as the limit on
+// requests has it take.
 func (c *Controller) create(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory, o *observation, p *plan) dispatched {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx)
 	var (
 		mu      sync.Mutex
 		refused error
@@ -58,6 +58,8 @@ func (c *Controller) create(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 		}
 		batch.Go(func() {
 			defer c.creating.Release(1)
+			ctx, cancel := context.WithTimeout(ctx, createTimeout)
+			defer cancel()
 			job := jobtemplate.Job(sj, o.revision, order)
 			err := c.Client.Create(ctx, job)
 			mu.Lock()
@@ -82,7 +84,6 @@ func (c *Controller) create(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	if len(done.created) > 0 {
 		m.lastDispatch = done.at
 	}
-	m.booked(sj, done.created)
 	switch {
 	case refused != nil && !apierrors.IsAlreadyExists(refused):
 		m.refusal = m.refusal.refused(refused, done.at)
@@ -97,18 +98,7 @@ func (c *Controller) create(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 func mayHaveCreated(err error) bool {
 	var status apierrors.APIStatus
 	return apierrors.IsAlreadyExists(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) ||
-		apierrors.IsInternalError(err) || !errors.As(err, &status)
-}
-
-// booked notes the Jobs created in the accounts of their triggers.
-func (m *memory) booked(sj *v1alpha1.ScaledJob, created []jobtemplate.Order) {
-	for name, a := range m.accounts {
-		for _, order := range created {
-			if order.Trigger == "" || order.Trigger == name || len(sj.Spec.Triggers) == 1 {
-				a.dispatched++
-			}
-		}
-	}
+		apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err) || !errors.As(err, &status)
 }
 
 // remove deletes Jobs: exactly these, and not ones that have taken their names since. A Job that is gone already is as
@@ -141,8 +131,9 @@ func (c *Controller) tryTemplate(ctx context.Context, sj *v1alpha1.ScaledJob, m 
 	}
 	err = c.Client.Create(ctx, jobtemplate.Job(sj, revision, jobtemplate.Order{}), client.DryRunAll)
 	switch {
-	case err == nil:
-		m.refusal = refusal{}
+	case err == nil, apierrors.IsAlreadyExists(err):
+		// Only a Job that was really created says that those are taken: there are rules that let dry runs pass.
+		m.refusal = refusal{times: m.refusal.times}
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		m.refusal = m.refusal.refused(err, now)
 		m.refusal.invalid = true

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -35,8 +36,10 @@ type jobState struct {
 	pending bool
 	// failures is how often a pod of it has failed, restarts of containers among them.
 	failures int64
-	// startedAt is when the latest container began to run; zero unless running.
+	// startedAt is when the latest container began to run, by its node's clock; zero unless running.
 	startedAt time.Time
+	// settlesFrom is when the settling time begins; zero unless running.
+	settlesFrom time.Time
 }
 
 // stateOf tells how far a Job has come. A slot is free the moment its Pod has ended well: the Job's own status follows
@@ -48,6 +51,7 @@ func stateOf(job *batchv1.Job, pods []*corev1.Pod, podConditions []string) jobSt
 		return s
 	}
 	var live, succeeded, failed int32
+	replaced := slices.ContainsFunc(pods, isFresh)
 	for _, pod := range pods {
 		switch pod.Status.Phase {
 		case corev1.PodSucceeded:
@@ -56,11 +60,16 @@ func stateOf(job *batchv1.Job, pods []*corev1.Pod, podConditions []string) jobSt
 			failed++
 		default:
 			live++
+			if replaced && pod.DeletionTimestamp != nil {
+				continue // it takes nothing more, and another will: the Job starts anew
+			}
 			if at, ok := runningSince(pod); ok {
 				s.phase, s.startedAt = running, later(s.startedAt, at)
 				s.pending = s.pending && !hasConditions(pod, podConditions)
 			}
 		}
+	}
+	for _, pod := range pods {
 		s.failures += restarts(pod)
 	}
 	s.failures += int64(max(failed, job.Status.Failed))
@@ -72,6 +81,11 @@ func stateOf(job *batchv1.Job, pods []*corev1.Pod, podConditions []string) jobSt
 		s.phase, s.pending = ended, false
 	}
 	return s
+}
+
+// isFresh says whether a pod has yet to end, and nobody has asked it to.
+func isFresh(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
 // endedWell says whether a Job without live pods needs no more of them to succeed.
@@ -175,17 +189,40 @@ func (c census) kept() (succeeded, failed int) {
 // what a backlog read since means.
 type counts struct {
 	notRunning, running, pending int
-	// unsettled is how many Jobs may not have taken their message yet, as far as time tells.
-	unsettled int
+	// unsettled is how many Jobs may not have taken their message yet, as far as time tells; runningUnsettled how many of
+	// those run.
+	unsettled, runningUnsettled int
 	// failures is how often pods of active Jobs have failed.
 	failures int64
 }
 
-// count counts the active Jobs among those given. It also says when the next of them settles; zero where none will by
+// atLeast is the greater of each number: counts of two moments, of which the Jobs of either may be about to take a message.
+func (n counts) atLeast(o counts) counts {
+	return counts{
+		notRunning: max(n.notRunning, o.notRunning), running: max(n.running, o.running), pending: max(n.pending, o.pending),
+		unsettled: max(n.unsettled, o.unsettled), runningUnsettled: max(n.runningUnsettled, o.runningUnsettled),
+		failures: max(n.failures, o.failures),
+	}
+}
+
+// count counts the active Jobs among those given, for a trigger's queue; empty stands for any. A Job that was dispatched for
+// another queue counts until it has settled: it may take a message of this one, should its trigger have been edited
+// meanwhile, and once it has taken one, that was another's. It also says when the next Job settles; zero where none will by
 // itself.
-func (c census) count(now time.Time, settling time.Duration) (n counts, settles time.Time) {
+func (c census) count(now time.Time, settling time.Duration, queue string) (n counts, settles time.Time) {
 	for _, j := range c.jobs {
 		if j.phase == ended {
+			continue
+		}
+		settled := false
+		if j.phase == running {
+			at := j.settlesFrom.Add(settling + timestampGrain)
+			settled = !now.Before(at)
+			if !settled && !j.ending && (settles.IsZero() || at.Before(settles)) {
+				settles = at
+			}
+		}
+		if of := j.job.Annotations[jobtemplate.AnnotationQueue]; settled && queue != "" && of != "" && of != queue {
 			continue
 		}
 		n.failures += j.failures
@@ -197,30 +234,21 @@ func (c census) count(now time.Time, settling time.Duration) (n counts, settles 
 		if j.pending {
 			n.pending++
 		}
-		if j.ending {
-			continue
-		}
-		if j.phase == notRunning {
+		if !settled && !j.ending {
 			n.unsettled++
-			continue
-		}
-		if at := j.startedAt.Add(settling + timestampGrain); now.Before(at) {
-			n.unsettled++
-			if settles.IsZero() || at.Before(settles) {
-				settles = at
+			if j.phase == running {
+				n.runningUnsettled++
 			}
 		}
 	}
 	return n, settles
 }
 
-// failures tells, for each active Job, how often its pods have failed.
-func (c census) failures() map[types.UID]int64 {
-	of := map[types.UID]int64{}
+// marks tell of each Job what a ledger is to know of it again.
+func (c census) marks() map[types.UID]mark {
+	of := make(map[types.UID]mark, len(c.jobs))
 	for _, j := range c.jobs {
-		if j.phase != ended {
-			of[j.job.UID] = j.failures
-		}
+		of[j.job.UID] = mark{active: j.phase != ended, running: j.phase == running, failures: j.failures}
 	}
 	return of
 }

@@ -13,6 +13,7 @@ package dispatcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/semaphore"
@@ -100,10 +101,8 @@ func (c *Controller) pass(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory
 	intended := m.plan(sj, seen)
 	done, err := c.apply(ctx, sj, m, seen, intended)
 	c.askNext(sj, m, seen, intended)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	return c.report(ctx, sj, m, seen, intended, done)
+	result, reportErr := c.report(ctx, sj, m, seen, intended, done)
+	return result, errors.Join(err, reportErr) // what cannot be deleted is no reason to be silent about the rest
 }
 
 // forget ends all that is kept for a ScaledJob that is gone, or no longer ours.

@@ -565,3 +565,120 @@ func TestASlotGoesToTheTriggerWithTheFewestJobsAndNotToTheFastestBroker(t *testi
 		}
 	})
 }
+
+// A reading that takes longer than it takes for the next Job to end answers all the same.
+func TestJobsThatEndQuickerThanABrokerAnswersDoNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	for _, latency := range []time.Duration{50 * time.Millisecond, 300 * time.Millisecond} {
+		t.Run(latency.String(), func(t *testing.T) {
+			t.Parallel()
+			eachKind(t, func(t *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
+				m := w.manager()
+				w.apply(newScaledJob(triggers(queue(videos)), parallelism(0, 40)))
+				w.broker.set(videos, 20, 0)
+				m.settle()
+				before := w.wantJobs(20)
+				w.run(before...)
+				w.broker.take(videos, 20)
+				m.follow(15 * time.Second)
+				w.broker.slow(latency)
+				m.follow(3 * time.Second)
+				w.broker.put(videos, 10)
+				for _, job := range before { // one each 100 ms
+					w.broker.acknowledge(videos, 1)
+					w.succeed(job)
+					m.pass()
+					for range 10 {
+						m.woken.Store(false)
+						m.step(between)
+						if m.woken.Load() {
+							m.pass()
+						}
+					}
+				}
+				if n := len(w.jobs()) - len(before); n < 3 || n > 10 {
+					t.Errorf("%d Jobs for 10 messages within 2 s, want 3 to 10", n)
+				}
+			})
+		})
+	}
+}
+
+// The new leader sees the status that the old one wrote, and not yet the Jobs.
+func TestACacheBehindInJobsOnlyMakesNoSecondJob(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(_ *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
+		old := w.manager()
+		w.apply(newScaledJob(triggers(queue(videos))))
+		old.arrive(3)
+		old.settle()
+		w.wantJobs(3)
+		old.kill()
+		m := w.manager()
+		m.faults.shows = func(*batchv1.Job) bool { return false }
+		m.follow(3 * time.Second)
+		w.wantJobs(3)
+		m.faults.shows = nil
+		w.writes.Add(1)
+		m.settle()
+		m.workOff(3)
+	})
+}
+
+// What the ledger did not see created is owed its messages all the same.
+func TestJobsThatSomeoneElseCreatedMakeNoSecondJob(t *testing.T) {
+	t.Parallel()
+	for what, dispatch := range map[string]func(w *world, m *manager) *manager{
+		"whose creation was not answered": func(w *world, m *manager) *manager {
+			m.faults.create = func(_ *batchv1.Job, create func() error) error {
+				w.must(create())
+				return apierrors.NewTimeoutError("request did not complete in time", 1)
+			}
+			m.passes(1)
+			m.faults.create = nil
+			return m
+		},
+		"by a manager before": func(w *world, m *manager) *manager {
+			second := w.manager()
+			second.faults.shows = func(*batchv1.Job) bool { return false }
+			m.passes(1)
+			m.kill()
+			second.settle() // tries the same names
+			second.faults.shows = nil
+			w.writes.Add(1)
+			return second
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			eachKind(t, func(_ *testing.T, w *world, queue func(string) v1alpha1.Trigger) {
+				m := w.manager()
+				w.apply(newScaledJob(triggers(queue(videos))))
+				m.arrive(3)
+				m = dispatch(w, m)
+				m.settle()
+				m.workOff(3)
+			})
+		})
+	}
+}
+
+func TestReadyStaysWhileTheCacheHasYetToShowAJob(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob())
+		m.settle()
+		m.faults.shows = func(*batchv1.Job) bool { return false }
+		m.arrive(1)
+		m.pass()
+		w.wantJobs(1)
+		m.step(1100 * time.Millisecond)
+		w.writes.Add(1)
+		m.pass()
+		w.wantReady("True", "Dispatching")
+		if s := w.scaledJob().Status; s.Waiting == nil || *s.Waiting != 1 {
+			t.Errorf("the status tells %v waiting, want 1", s.Waiting)
+		}
+	})
+}

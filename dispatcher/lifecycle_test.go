@@ -1,6 +1,7 @@
 package dispatcher_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -427,6 +428,52 @@ func TestTheTimeOfADispatchIsToldAlsoWhereTheStatusIsWrittenLater(t *testing.T) 
 		m.follow(3 * time.Second)
 		if w.scaledJob().Status.LastDispatchTime == nil {
 			t.Error("the status does not tell when the Job was dispatched")
+		}
+	})
+}
+
+func TestAJobThatCannotBeDeletedKeepsNothingFromBeingTold(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { *sj.Spec.SuccessfulJobsHistoryLimit = 0 }))
+		w.broker.set(videos, 1, 0)
+		m.settle()
+		m.workOff(1)
+		w.finish(batchv1.JobComplete, w.jobs()...)
+		m.step(time.Minute)
+		m.faults.remove = func(*batchv1.Job) error { return errBroken }
+		w.broker.put(videos, 2)
+		m.step(time.Second)
+		for range 10 {
+			if _, err := m.try(); !errors.Is(err, errBroken) {
+				t.Fatalf("the pass says %v, want %v", err, errBroken)
+			}
+			m.step(time.Second)
+		}
+		if s := w.scaledJob().Status; *s.Starting != 2 || s.LastSequence != 3 {
+			t.Errorf("the status tells %d starting, and the last sequence %d; want 2 and 3", *s.Starting, s.LastSequence)
+		}
+	})
+}
+
+func TestNoNumberIsUsedAgainThoughAllJobsWereForgotten(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { *sj.Spec.SuccessfulJobsHistoryLimit = 0 }))
+		w.broker.set(videos, 1, 0)
+		m.settle()
+		m.workOff(1)
+		w.finish(batchv1.JobComplete, w.jobs()...)
+		m.follow(time.Minute)
+		w.wantJobs(0)
+		m.kill()
+		m = w.manager()
+		m.arrive(1)
+		m.settle()
+		if diff := cmp.Diff([]string{"transcode-000002"}, names(w.jobs())); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
 		}
 	})
 }

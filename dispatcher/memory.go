@@ -1,9 +1,11 @@
 package dispatcher
 
 import (
+	"strings"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/longhaul-dev/longhaul/dispatcher/decide"
@@ -33,6 +35,8 @@ type memory struct {
 	tried   int64
 	refusal refusal
 	tracks  map[types.UID]*track
+	// sightings tell of each running Job when it was first seen to run.
+	sightings map[types.UID]sighting
 	// followed says that the Jobs have been followed before, so that what is new to tracks is new.
 	followed bool
 	reported reported
@@ -51,17 +55,20 @@ type account struct {
 	// be. nil until Jobs are counted.
 	question *question
 	ledger   decide.Ledger
-	// dispatched is for how many Jobs were created since the ledger's last posting.
-	dispatched int64
-	// failures are those of each Job at the ledger's last posting.
-	failures map[types.UID]int64
+	// posted are the Jobs at the ledger's last posting.
+	posted map[types.UID]mark
+}
+
+// mark is what a ledger is to know of a Job again later.
+type mark struct {
+	active, running bool
+	failures        int64
 }
 
 // question is a count of Jobs, to be answered by a backlog read at that moment or later.
 type question struct {
-	at       time.Time
-	counts   counts
-	failures map[types.UID]int64
+	at     time.Time
+	counts counts
 	// asked is when an answer was first missed; zero before.
 	asked time.Time
 }
@@ -73,6 +80,11 @@ type refusal struct {
 	invalid bool
 	times   int
 	until   time.Time
+}
+
+// mayPass says whether a refusal, if there is one, may be for what the Jobs of an older template take up.
+func (r refusal) mayPass() bool {
+	return r.err == nil || (apierrors.IsForbidden(r.err) && strings.Contains(r.err.Error(), "exceeded quota"))
 }
 
 const (
@@ -88,6 +100,9 @@ func (r refusal) refused(err error, now time.Time) refusal {
 	}
 	return refusal{err: err, times: r.times + 1, until: now.Add(pause)}
 }
+
+// sighting is when this manager first saw containers run that began at a moment by their node's clock.
+type sighting struct{ began, seen time.Time }
 
 // track is what is remembered of a Job for metrics and events.
 type track struct {
@@ -139,17 +154,40 @@ func (m *memory) account(name string) *account {
 	return a
 }
 
-// post brings the ledger up to an answered question. Jobs are counted as messages.
-func (a *account) post(q *question, o trigger.Observation, perJob int64) {
-	var retried int64
-	for uid, n := range q.failures {
-		retried += max(0, n-a.failures[uid])
+// post brings the ledger up to a backlog that was read after the Jobs were counted. Jobs are counted as messages. Those that
+// were not there at the last posting were dispatched since, whoever created them. One that has failed since, or that ran and
+// runs no longer, will take a message once more: its pod may have been evicted, or taken away by a queue of Jobs.
+func (a *account) post(jobs map[types.UID]mark, n counts, o trigger.Observation, perJob int64) {
+	var dispatched, retried int64
+	for uid, j := range jobs {
+		before, known := a.posted[uid]
+		switch {
+		case !known:
+			dispatched++
+		case !j.active:
+		case before.running && !j.running:
+			retried += max(1, j.failures-before.failures)
+		default:
+			retried += max(0, j.failures-before.failures)
+		}
 	}
 	a.ledger = a.ledger.Post(decide.Entry{
 		Fallen:     o.Fallen,
-		Dispatched: a.dispatched * perJob,
+		Dispatched: dispatched * perJob,
 		Retried:    retried * perJob,
-		Unsettled:  int64(q.counts.unsettled) * perJob,
+		Unsettled:  int64(n.unsettled) * perJob,
 	})
-	a.dispatched, a.failures = 0, q.failures
+	a.posted = jobs
+}
+
+// settlesFrom is when a Job's settling time begins: when this manager first saw it run, by its own clock, as the clocks of
+// nodes may be wrong. Of a Job that ran before this manager did, its node has to be believed, unless that is in the future.
+func (m *memory) settlesFrom(j jobState, now time.Time) sighting {
+	if old, ok := m.sightings[j.job.UID]; ok && old.began.Equal(j.startedAt) {
+		return old
+	}
+	if !m.followed && j.startedAt.Before(now) {
+		return sighting{began: j.startedAt, seen: j.startedAt}
+	}
+	return sighting{began: j.startedAt, seen: now}
 }

@@ -65,18 +65,52 @@ func (c *Controller) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 		o.census.jobs = append(o.census.jobs, stateOf(job, pods, sj.Spec.Strategy.PendingPodConditions))
 	}
 	o.at = c.Clock.Now()
+	m.sight(o)
+	m.missLast(sj, o)
 	if o.settled, err = c.observeExpected(ctx, sj, m, jobs, o.at); err != nil {
 		return nil, err
 	}
 	m.lastSequence = max(m.lastSequence, sj.Status.LastSequence, o.census.lastSequence())
 	if o.settled {
 		c.observeBacklogs(sj, m, o)
+	} else {
+		c.observeLast(sj, o)
 	}
 	return o, nil
 }
 
+// sight notes since when Jobs have been seen to run.
+func (m *memory) sight(o *observation) {
+	sightings := make(map[types.UID]sighting, len(o.census.jobs))
+	for i := range o.census.jobs {
+		if j := &o.census.jobs[i]; j.phase == running {
+			seen := m.settlesFrom(*j, o.at)
+			j.settlesFrom, sightings[j.job.UID] = seen.seen, seen
+		}
+	}
+	m.sightings = sightings
+}
+
+// missLast expects the Job of the status' last sequence where the cache shows none of it or later. It may lag behind in Jobs
+// only, and hide what a manager before this one dispatched last; or that Job was forgotten, as the API server can tell.
+func (m *memory) missLast(sj *v1alpha1.ScaledJob, o *observation) {
+	if last := sj.Status.LastSequence; last > max(m.lastSequence, o.census.lastSequence()) {
+		m.expected[jobtemplate.Name(sj.Name, last)] = expectation{since: o.at, doubtful: true}
+	}
+}
+
+// observeLast has the status tell what the triggers showed last, while nothing can be decided.
+func (c *Controller) observeLast(sj *v1alpha1.ScaledJob, o *observation) {
+	for i := range o.sources {
+		if s := &o.sources[i]; s.queued() {
+			o.backlogs[s.name], _ = c.Meter.Last(ownerOf(sj), s.name, o.at)
+		}
+	}
+}
+
 // observeBacklogs looks for an answer to each trigger's question. A trigger without one gets a question, of the Jobs just
-// counted; one whose count has changed and that has no answer yet gets a new one.
+// counted; one whose count has changed and for which no answer is on its way gets a new one. While one is, the question
+// stays: Jobs that come and go quicker than a broker answers would otherwise put it off for ever.
 func (c *Controller) observeBacklogs(sj *v1alpha1.ScaledJob, m *memory, o *observation) {
 	owner := ownerOf(sj)
 	ask := m.mayDispatch(sj, o) || m.mayReplace(sj, o)
@@ -89,18 +123,16 @@ func (c *Controller) observeBacklogs(sj *v1alpha1.ScaledJob, m *memory, o *obser
 		if a.question != nil {
 			o.backlogs[s.name], o.answered[s.name] = c.Meter.Last(owner, s.name, a.question.at)
 		}
-		if o.answered[s.name] {
+		if o.answered[s.name] || (a.question != nil && !a.question.asked.IsZero()) {
 			continue
 		}
-		a.ask(o.census.of(sj, s.name), o.at, sj.Spec.SettlingTime.Duration)
+		a.ask(s.count(sj, o), o.at)
 		if !ask {
 			o.backlogs[s.name], _ = c.Meter.Last(owner, s.name, a.question.at)
 			continue
 		}
 		o.backlogs[s.name], o.answered[s.name] = c.Meter.Observe(owner, s.name, a.question.at)
-		if a.question.asked.IsZero() {
-			a.question.asked = o.at
-		}
+		a.question.asked = o.at
 	}
 }
 
@@ -122,7 +154,7 @@ func (c *Controller) askNext(sj *v1alpha1.ScaledJob, m *memory, o *observation, 
 		if len(m.expected) > 0 {
 			continue // asked anew when the cache shows them
 		}
-		a.ask(o.census.of(sj, s.name), o.at, sj.Spec.SettlingTime.Duration)
+		a.ask(s.count(sj, o), o.at)
 		if a.question.counts != decided {
 			c.Meter.Observe(ownerOf(sj), s.name, a.question.at)
 			a.question.asked = o.at
@@ -131,16 +163,16 @@ func (c *Controller) askNext(sj *v1alpha1.ScaledJob, m *memory, o *observation, 
 }
 
 // ask makes the count of a trigger's Jobs its question, unless that is the same as before.
-func (a *account) ask(jobs census, at time.Time, settling time.Duration) {
-	n, _ := jobs.count(at, settling)
-	if a.question != nil && a.question.counts == n {
-		return
+func (a *account) ask(n counts, at time.Time) {
+	if a.question == nil || a.question.counts != n {
+		a.question = &question{at: at, counts: n}
 	}
-	q := &question{at: at, counts: n, failures: jobs.failures()}
-	if a.question != nil {
-		q.asked = a.question.asked
-	}
-	a.question = q
+}
+
+// count counts the Jobs that are for a trigger.
+func (s *source) count(sj *v1alpha1.ScaledJob, o *observation) counts {
+	n, _ := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration, s.queue())
+	return n
 }
 
 // observeSources resolves the triggers where they, or a Secret they refer to, have changed, and has the meter read them.

@@ -308,3 +308,22 @@ func TestOnlySelectedNamespacesAreDispatched(t *testing.T) {
 		w.wantJobs(1)
 	})
 }
+
+func TestWhatIsHeldIsShownAndNotDecidedOnWhereItIsOld(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(triggers(stale(videos))))
+		w.broker.set(videos, 3, 0)
+		m.settle()
+		w.run(w.wantJobs(3)...)
+		w.broker.take(videos, 3)
+		m.follow(2 * time.Second)
+		w.broker.put(videos, 3)
+		m.follow(2 * time.Second)
+		w.wantJobs(6)
+		if s := w.scaledJob().Status; s.Held == nil {
+			t.Error("what is held is not shown")
+		}
+	})
+}

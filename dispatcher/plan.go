@@ -52,9 +52,10 @@ func (m *memory) mayDispatch(sj *v1alpha1.ScaledJob, o *observation) bool {
 		o.census.active() < int(*sj.Spec.MaxParallelism)
 }
 
-// mayReplace says whether Jobs of an older template are to be ended as soon as the triggers have been read.
+// mayReplace says whether Jobs of an older template are to be ended as soon as the triggers have been read: not for a
+// template of which the API server takes no Job.
 func (m *memory) mayReplace(sj *v1alpha1.ScaledJob, o *observation) bool {
-	return sj.Spec.Rollout.Strategy == v1alpha1.RolloutImmediate && !m.refusal.invalid && len(outdated(o)) > 0
+	return sj.Spec.Rollout.Strategy == v1alpha1.RolloutImmediate && m.refusal.mayPass() && len(outdated(o)) > 0
 }
 
 // plan says what to do about what was observed.
@@ -121,12 +122,16 @@ func (m *memory) planOrders(sj *v1alpha1.ScaledJob, o *observation, p *plan, due
 		p.seen = o.at
 	}
 	m.awaitSettling(sj, o, p)
+	queues := map[string]string{}
+	for i := range o.sources {
+		queues[o.sources[i].name] = o.sources[i].queue()
+	}
 	d := decide.Decide(in)
 	p.decided, p.reason = true, d.Reason
 	for _, share := range d.Create {
 		for i := range share.Jobs {
 			m.lastSequence++
-			order := jobtemplate.Order{Sequence: m.lastSequence, Trigger: share.Trigger}
+			order := jobtemplate.Order{Sequence: m.lastSequence, Trigger: share.Trigger, Queue: queues[share.Trigger]}
 			if int64(i) < p.waits[share.Trigger] {
 				order.ScheduledTime = due[share.Trigger]
 			}
@@ -135,7 +140,8 @@ func (m *memory) planOrders(sj *v1alpha1.ScaledJob, o *observation, p *plan, due
 	}
 }
 
-// known is what a decision may rest on of one trigger: the Jobs counted for its question, and the backlog read after.
+// known is what a decision may rest on of one trigger: the Jobs counted for its question, and since, and the backlog read
+// after the first.
 func (m *memory) known(sj *v1alpha1.ScaledJob, s *source, o *observation, p *plan) decide.Trigger {
 	t := decide.Trigger{
 		Name:                s.name,
@@ -143,33 +149,33 @@ func (m *memory) known(sj *v1alpha1.ScaledJob, s *source, o *observation, p *pla
 		ActivationThreshold: *s.spec.ActivationThreshold,
 		Scheduled:           s.err == nil && s.source.Schedule != nil,
 	}
-	n, _ := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration)
+	n := s.count(sj, o)
 	switch {
 	case t.Scheduled:
 		t.Known, t.Waiting, t.MessagesPerJob, t.ActivationThreshold = true, p.waits[s.name], 1, 0
 	case s.queued() && o.answered[s.name] && o.backlogs[s.name].Err == nil:
 		a, last := m.account(s.name), o.backlogs[s.name]
-		n = a.question.counts
+		// What has changed since the question was asked may be in the backlog or not: the greater number errs towards too few.
+		n = n.atLeast(a.question.counts)
 		t.Known, t.Waiting = true, last.Backlog.Waiting
-		a.post(a.question, last, t.MessagesPerJob)
+		a.post(o.census.of(sj, s.name).marks(), n, last, t.MessagesPerJob)
 		t.Starting = a.ledger.Owed()
 		if s.live(last) {
 			t.Held = last.Backlog.Held
-			t.Starting = decide.StartingHeld(n.notRunning, n.running, t.Held, t.MessagesPerJob)
+			t.Starting = decide.StartingHeld(n.notRunning, n.running, n.runningUnsettled, t.Held, t.MessagesPerJob)
 		}
 	}
 	t.NotRunning, t.Running, t.Pending = n.notRunning, n.running, n.pending
 	return t
 }
 
-// awaitSettling has a pass run when the next Job settles whose taking a message cannot be seen otherwise, while messages
-// wait that may be for it.
+// awaitSettling has a pass run when the next Job settles, while messages wait that may be for it.
 func (m *memory) awaitSettling(sj *v1alpha1.ScaledJob, o *observation, p *plan) {
 	for i := range o.sources {
 		s := &o.sources[i]
 		last := o.backlogs[s.name]
-		if s.queued() && o.answered[s.name] && !s.live(last) && last.Backlog.Waiting > 0 {
-			_, settles := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration)
+		if s.queued() && o.answered[s.name] && last.Backlog.Waiting > 0 {
+			_, settles := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration, s.queue())
 			p.sooner(settles)
 		}
 	}

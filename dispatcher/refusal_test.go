@@ -186,3 +186,94 @@ func TestATemplateIsTriedOnceAndWithoutMakingAJob(t *testing.T) {
 		w.wantJobs(0)
 	})
 }
+
+// The pass that is refused has itself called again, though nothing else would: no Job was created, and as many wait.
+func TestARefusedBatchIsTriedAgainWhenItsPauseIsOver(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob())
+		m.settle()
+		w.quota(0)
+		m.arrive(1)
+		if due := m.pass().RequeueAfter; due > time.Second {
+			t.Errorf("the next pass is due in %v, want 1 s", due)
+		}
+		w.admit = nil
+		m.follow(3 * time.Second)
+		w.wantJobs(1)
+	})
+}
+
+// A database that is full, for one, lets dry runs pass.
+func TestWhatDryRunsDoNotShowIsTriedAtGrowingIntervals(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob())
+		m.settle()
+		tries := 0
+		w.admit = func(_ *batchv1.Job, dryRun bool) error {
+			if dryRun {
+				return nil
+			}
+			tries++
+			return apierrors.NewForbidden(jobs, "j", errors.New("not now"))
+		}
+		m.arrive(8)
+		m.follow(2 * time.Minute)
+		// 4 at a time, and 1, 2, 4, 8, 16, 32 and 60 seconds apart.
+		if tries > 9*4 {
+			t.Errorf("%d creations were tried in two minutes, without a growing pause", tries)
+		}
+		w.admit = nil
+		m.follow(61 * time.Second)
+		m.workOff(8)
+	})
+}
+
+func TestAnImmediateRolloutToATemplateThatIsForbiddenEndsNothing(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		words string
+		ended int
+	}{
+		"by a rule":                         {"image is not allowed", 0},
+		"by a quota that the old ones fill": {"exceeded quota: few-jobs", 3},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			story(t, func(t *testing.T, w *world) {
+				m := w.manager()
+				w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { sj.Spec.Rollout.Strategy = v1alpha1.RolloutImmediate }))
+				w.broker.set(videos, 3, 0)
+				m.settle()
+				w.run(w.wantJobs(3)...)
+				w.broker.take(videos, 3)
+				w.admit = func(job *batchv1.Job, _ bool) error {
+					if job.Spec.Template.Spec.Containers[0].Image == "next" {
+						return apierrors.NewForbidden(jobs, job.Name, errors.New(c.words))
+					}
+					return nil
+				}
+				w.edit(image("next"))
+				m.follow(5 * time.Second)
+				if n := 3 - len(w.jobs()) + len(w.ending()); n != c.ended {
+					t.Errorf("%d Jobs were ended, want %d", n, c.ended)
+				}
+			})
+		})
+	}
+}
+
+func TestAForeignJobWithTheNameOfADryRunDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	story(t, func(_ *testing.T, w *world) {
+		m := w.manager()
+		w.apply(foreignJob("transcode-000000", nil))
+		w.apply(newScaledJob())
+		m.arrive(2)
+		m.settle()
+		m.workOff(2)
+	})
+}

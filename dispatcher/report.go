@@ -43,7 +43,12 @@ func (c *Controller) report(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	for _, e := range m.expected {
 		if e.doubtful {
 			p.sooner(now.Add(statusGap / 10))
+		} else {
+			p.sooner(e.since.Add(doubtAfter))
 		}
+	}
+	if m.refusal.err != nil {
+		p.sooner(m.refusal.until)
 	}
 	c.measure(sj, m, o, p, done)
 	next := sj.DeepCopy()
@@ -64,8 +69,8 @@ func (c *Controller) report(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 		p.sooner(now.Add(statusGap / 10))
 		return p.result(now), nil
 	}
-	if err != nil {
-		return reconcile.Result{}, fmt.Errorf("writing the status: %w", client.IgnoreNotFound(err))
+	if err != nil && !apierrors.IsNotFound(err) {
+		return reconcile.Result{}, fmt.Errorf("writing the status: %w", err)
 	}
 	m.reported.status = now
 	c.announce(sj, next, m, p, done, now)

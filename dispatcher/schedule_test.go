@@ -1,6 +1,7 @@
 package dispatcher_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -250,6 +251,22 @@ func TestAScheduledTimesJobsAreKeptUntilTheStatusTellsThatTheyWere(t *testing.T)
 		w.wantJobs(0)
 		if len(w.tried) != 1 {
 			w.t.Errorf("one time got the Jobs %v", w.tried)
+		}
+	})
+}
+
+// The API server refuses it; it may have been stored before it did.
+func TestAScheduleThatIsCombinedRunsNothingAndSaysWhy(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob(triggers(scheduled(friday, 1)), func(sj *v1alpha1.ScaledJob) { sj.Spec.Combine = v1alpha1.CombineMax }))
+		m.settle()
+		w.until(fridayAt17)
+		m.settle()
+		w.wantJobs(0)
+		if got := w.wantReady("False", "TriggerInvalid"); !strings.Contains(got, "combine: Sum") {
+			t.Errorf("Ready says %q, want the remedy", got)
 		}
 	})
 }

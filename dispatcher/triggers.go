@@ -1,6 +1,9 @@
 package dispatcher
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +57,18 @@ func (s *source) live(o trigger.Observation) bool {
 	return o.Backlog.HeldLive && s.spec.Acknowledge != v1alpha1.AcknowledgeOnReceipt
 }
 
+// queue tells one queue from another by the settings that name it, without what Secrets hold: a digest of 16 hexadecimal
+// digits; empty for a schedule.
+func (s *source) queue() string {
+	if s.spec == nil || s.spec.Cron != nil {
+		return ""
+	}
+	// These types can be written as JSON.
+	raw, _ := json.Marshal([]any{s.spec.RabbitMQ, s.spec.RedisList, s.spec.RedisStream})
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}
+
 // timetable is what a schedule's times follow from; empty for a queue.
 func (s *source) timetable() string {
 	if s.spec == nil || s.spec.Cron == nil {
@@ -70,10 +85,15 @@ func resolve(kinds []Kind, sj *v1alpha1.ScaledJob, secrets trigger.Secrets) []so
 	for i := range sj.Spec.Triggers {
 		t := &sj.Spec.Triggers[i]
 		s := source{name: t.EffectiveName(), spec: t}
-		if k := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == t.Kind() }); k >= 0 {
-			s.source, s.err = kinds[k].Source(t, secrets)
-		} else {
+		k := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == t.Kind() })
+		switch {
+		case k < 0:
 			s.err = fmt.Errorf("this manager has no trigger of kind %q", t.Kind())
+		case t.Cron != nil && sj.Spec.Combine != v1alpha1.CombineSum:
+			// The API server refuses it now; one that was stored before would run its times over and over.
+			s.err = fmt.Errorf("a schedule needs combine: Sum, and it is %s: remove combine, or give cron a ScaledJob of its own", sj.Spec.Combine)
+		default:
+			s.source, s.err = kinds[k].Source(t, secrets)
 		}
 		if s.err != nil {
 			s.err = fmt.Errorf("trigger %s: %w", s.name, s.err)

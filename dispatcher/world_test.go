@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -83,11 +84,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{
-		t:      t,
-		clock:  clocktesting.NewFakeClock(time.Date(2026, time.March, 2, 9, 0, 0, 0, time.UTC)),
-		broker: &broker{queues: map[string]backlog{}, broken: map[string]error{}},
-	}
+	w := &world{t: t, clock: clocktesting.NewFakeClock(time.Date(2026, time.March, 2, 9, 0, 0, 0, time.UTC))}
+	w.broker = &broker{queues: map[string]backlog{}, broken: map[string]error{}, clock: w.clock}
 	w.api = interceptor.NewClient(newStore(t), interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
 			defer w.writes.Add(1)
@@ -293,6 +291,23 @@ func (w *world) crash(jobs ...batchv1.Job) {
 	for _, job := range jobs {
 		w.pod(job, func(s *corev1.PodStatus) { s.Phase, s.ContainerStatuses = corev1.PodFailed, nil })
 	}
+}
+
+// evict takes the pods of Jobs away, as an eviction does, and counts them as failed.
+func (w *world) evict(jobs ...batchv1.Job) {
+	w.t.Helper()
+	for _, job := range jobs {
+		w.must(w.api.Delete(w.t.Context(), podOf(&job)))
+		w.failedOnce(job)
+	}
+}
+
+// failedOnce has the status of a Job tell that a pod of it has failed.
+func (w *world) failedOnce(job batchv1.Job) {
+	w.t.Helper()
+	w.must(w.api.Get(w.t.Context(), client.ObjectKeyFromObject(&job), &job))
+	job.Status.Failed = 1
+	w.must(w.api.Status().Update(w.t.Context(), &job))
 }
 
 // finish gives Jobs a terminal condition.
@@ -629,6 +644,9 @@ type broker struct {
 	// passwords are those with which it was connected to.
 	passwords []string
 	reads     int
+	// latency is how long each answer takes by the clock.
+	latency time.Duration
+	clock   *clocktesting.FakeClock
 }
 
 type backlog struct{ waiting, held int64 }
@@ -695,6 +713,13 @@ func (b *broker) delay(server string) (deliver func()) {
 	}
 }
 
+// slow has each answer take so long.
+func (b *broker) slow(latency time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.latency = latency
+}
+
 func (b *broker) readings() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -740,8 +765,16 @@ func (r reader) Read(ctx context.Context, queues []trigger.Queue) ([]trigger.Res
 	r.mu.Lock()
 	r.reads++
 	results, err := r.answer(queues), r.down
-	gate := r.late[r.server]
+	gate, latency := r.late[r.server], r.latency
 	r.mu.Unlock()
+	if latency > 0 {
+		timer := r.clock.NewTimer(latency)
+		select {
+		case <-timer.C():
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	if gate != nil {
 		select {
 		case <-gate:
@@ -761,7 +794,10 @@ func (r reader) answer(queues []trigger.Queue) []trigger.Result {
 		}
 		shown := trigger.Backlog{Waiting: r.queues[q.Name].waiting}
 		if q.Beside != "" {
-			shown.Held, shown.HeldKnown, shown.HeldLive = r.queues[q.Name].held, true, true
+			shown.Held, shown.HeldKnown, shown.HeldLive = r.queues[q.Name].held, true, !strings.HasSuffix(q.Beside, ":stale")
+			if !shown.HeldLive {
+				shown.Held = 0
+			}
 		}
 		results = append(results, trigger.Result{Backlog: shown})
 	}
@@ -815,6 +851,13 @@ func list(queue string) v1alpha1.Trigger {
 func held(queue string) v1alpha1.Trigger {
 	t := list(queue)
 	t.RedisList.ProcessingList = queue + ":processing"
+	return t
+}
+
+// stale is a list of which what is held is shown, long after.
+func stale(queue string) v1alpha1.Trigger {
+	t := list(queue)
+	t.RedisList.ProcessingList = queue + ":stale"
 	return t
 }
 

@@ -32,6 +32,9 @@ const (
 	AnnotationSequence = v1alpha1.Group + "/sequence"
 	// AnnotationRevision is the annotation that holds a Job's revision.
 	AnnotationRevision = v1alpha1.Group + "/template"
+	// AnnotationQueue is the annotation that tells for which queue a Job was dispatched, so that one whose trigger was edited
+	// since is known; absent where a Job is for several or for none.
+	AnnotationQueue = v1alpha1.Group + "/queue"
 	// AnnotationScheduledTime is the annotation that holds a Job's scheduled time, in RFC 3339.
 	AnnotationScheduledTime = v1alpha1.Group + "/scheduled-time"
 )
@@ -42,6 +45,8 @@ type Order struct {
 	Sequence int64
 	// Trigger names the trigger whose message the Job is for; empty where it is for all of them.
 	Trigger string
+	// Queue is a digest of what names that trigger's queue; empty for a schedule.
+	Queue string
 	// ScheduledTime is the time of the schedule that the Job is for; zero where it is for a message.
 	ScheduledTime time.Time
 }
@@ -73,6 +78,9 @@ func Job(owner *v1alpha1.ScaledJob, revision string, o Order) *batchv1.Job {
 	annotations := map[string]string{
 		AnnotationSequence: strconv.FormatInt(o.Sequence, 10),
 		AnnotationRevision: revision,
+	}
+	if o.Queue != "" {
+		annotations[AnnotationQueue] = o.Queue
 	}
 	if !o.ScheduledTime.IsZero() {
 		annotations[AnnotationScheduledTime] = o.ScheduledTime.UTC().Format(time.RFC3339)

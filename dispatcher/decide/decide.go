@@ -174,25 +174,24 @@ func (in Input) mayKeepGoing(i int) bool {
 }
 
 // together makes one number of all triggers. Each must be known: what is unknown cannot be the most, the fewest or part
-// of a mean. A Job covers a message of every trigger, so the cover is that of the trigger best covered.
+// of a mean. A Job covers a message of every trigger, also of one that has none for it, so what each asks for beyond its
+// own cover is what is combined: below zero where it is covered more than it needs.
 func (in Input) together(free, missing int) []Share {
-	var demands, waits []int64
-	var cover int64
+	var needs, waits []int64
 	notRunning := 0
 	for _, t := range in.Triggers {
 		if !t.Known {
 			return nil
 		}
 		d, c := t.demand(in)
-		demands = append(demands, ceilDiv(d, t.perJob()))
+		needs = append(needs, ceilDiv(d-c, t.perJob()))
 		waits = append(waits, ceilDiv(t.eligible(), t.perJob()))
 		notRunning = max(notRunning, t.NotRunning)
-		cover = max(cover, c/t.perJob())
 	}
-	if len(demands) == 0 {
+	if len(needs) == 0 {
 		return nil
 	}
-	need := clampJobs(min(in.Combine.of(demands)-cover, in.Combine.of(waits)-int64(notRunning)))
+	need := clampJobs(min(in.Combine.of(needs), in.Combine.of(waits)-int64(notRunning)))
 	if n := min(free, max(need, missing)); n > 0 {
 		return []Share{{Jobs: n}}
 	}
@@ -294,10 +293,10 @@ func (in Input) backlog() string {
 	return strings.Join(parts, "; ")
 }
 
-// ceilDiv is a/b rounded up, for b of 1 or more; 0 for a of 0 or less.
+// ceilDiv is a/b rounded up, for b of 1 or more.
 func ceilDiv(a, b int64) int64 {
 	if a <= 0 {
-		return 0
+		return -(-a / b)
 	}
 	return (a-1)/b + 1
 }

@@ -142,6 +142,12 @@ func TestDecide(t *testing.T) {
 			}},
 			want: []decide.Share{{Jobs: 5}},
 		},
+		"Max gives a trigger that waits its Jobs though another is covered more than it needs": {
+			in: decide.Input{MaxParallelism: 20, Active: 6, Combine: decide.Max, Triggers: []decide.Trigger{
+				{Name: "a", Known: true, Waiting: 4, Held: 6, Running: 6}, {Name: "b", Known: true, Held: 2, Running: 6, Starting: 4},
+			}},
+			want: []decide.Share{{Jobs: 4}},
+		},
 		"Min asks for as many as the trigger with the fewest, also when that is none": {
 			in: decide.Input{MaxParallelism: 20, Combine: decide.Min, Triggers: []decide.Trigger{
 				{Name: "a", Known: true, Waiting: 5}, {Name: "b", Known: true},
@@ -205,18 +211,20 @@ func TestReasonTellsTheNumbers(t *testing.T) {
 func TestStartingHeld(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		notRunning, running int
-		held, perJob, want  int64
+		notRunning, running, unsettled int
+		held, perJob, want             int64
 	}{
 		"Jobs without a running pod have taken nothing":                     {notRunning: 3, want: 3},
 		"a running Job whose message is held has taken it":                  {running: 3, held: 3, want: 0},
 		"a running Job beyond what is held has not":                         {running: 3, held: 1, want: 2},
 		"what others hold does not make Jobs that do not run look busy":     {notRunning: 2, held: 50, want: 2},
-		"a Job of five messages that holds two is about to take three more": {running: 1, held: 2, perJob: 5, want: 3},
+		"a Job of five messages that holds two is about to take three more": {running: 1, unsettled: 1, held: 2, perJob: 5, want: 3},
+		"but not once it has settled, for it found no more":                 {running: 1, held: 2, perJob: 5, want: 0},
+		"a Job of one message is about to take it however long it takes":    {running: 1, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := decide.StartingHeld(tc.notRunning, tc.running, tc.held, tc.perJob); got != tc.want {
+			if got := decide.StartingHeld(tc.notRunning, tc.running, tc.unsettled, tc.held, tc.perJob); got != tc.want {
 				t.Errorf("starting %d, want %d", got, tc.want)
 			}
 		})

@@ -2,6 +2,8 @@ package decide_test
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/longhaul-dev/longhaul/dispatcher/decide"
@@ -50,7 +52,7 @@ func world(raw []byte) decide.Input {
 		if d.upTo(1) > 0 {
 			t.Starting = d.upTo(int64(t.NotRunning+t.Running) * t.MessagesPerJob) // a ledger's
 		} else {
-			t.Starting = decide.StartingHeld(t.NotRunning, t.Running, t.Held, t.MessagesPerJob)
+			t.Starting = decide.StartingHeld(t.NotRunning, t.Running, int(d.upTo(int64(t.Running))), t.Held, t.MessagesPerJob)
 		}
 		in.Triggers = append(in.Triggers, t)
 	}
@@ -85,8 +87,17 @@ func after(in decide.Input, d decide.Decision) decide.Input {
 	return in
 }
 
+// A test draws some thousand worlds; fuzzing goes on from there.
 func FuzzDecide(f *testing.F) {
 	f.Add([]byte("seed"))
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 3000 {
+		raw := make([]byte, 4*60)
+		for i := range raw {
+			raw[i] = byte(r.Uint32())
+		}
+		f.Add(raw)
+	}
 	f.Add([]byte{120, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 3, 0, 0, 0, 96})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		in := world(raw)
@@ -106,6 +117,9 @@ func FuzzDecide(f *testing.F) {
 		if total > max(int(waits), missing) {
 			t.Errorf("%d Jobs for %d waiting, %d missing from the minimum\n%+v", total, waits, missing, in)
 		}
+		if needed(in) && total == 0 {
+			t.Errorf("no Job, though a message waits that none is about to take, and a slot is free\n%+v", in)
+		}
 		if again := decide.Decide(after(in, d)).Total(); again != 0 {
 			t.Errorf("deciding again after dispatching %d dispatches %d\n%+v", total, again, in)
 		}
@@ -124,6 +138,17 @@ func FuzzDecide(f *testing.F) {
 	})
 }
 
+// needed says whether a message waits, at a trigger that has Jobs of its own, that none of them is about to take.
+func needed(in decide.Input) bool {
+	if in.Combine != decide.Sum || in.Strategy != decide.Auto || in.Active >= in.MaxParallelism {
+		return false
+	}
+	return slices.ContainsFunc(in.Triggers, func(t decide.Trigger) bool {
+		coming := max(t.Starting, int64(t.NotRunning)*t.MessagesPerJob)
+		return t.Known && t.Waiting > t.ActivationThreshold && (t.Scheduled || t.Waiting > coming)
+	})
+}
+
 // FuzzForeignHeldMessages has someone else hold messages of the queue: however many, passes that follow each other
 // without anything else happening dispatch as many Jobs in all as wait, and no more.
 func FuzzForeignHeldMessages(f *testing.F) {
@@ -137,7 +162,7 @@ func FuzzForeignHeldMessages(f *testing.F) {
 		}
 		total := 0
 		for range 5 {
-			tr.Starting = decide.StartingHeld(tr.NotRunning, tr.Running, tr.Held, 1)
+			tr.Starting = decide.StartingHeld(tr.NotRunning, tr.Running, 0, tr.Held, 1)
 			in.Triggers, in.Active = []decide.Trigger{tr}, tr.NotRunning+tr.Running
 			n := decide.Decide(in).Total()
 			total += n

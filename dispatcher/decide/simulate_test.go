@@ -187,7 +187,7 @@ func (s *simulation) pass() {
 	s.dispatched, s.failures = 0, max(s.failures, failures)
 	starting := s.ledger.Owed()
 	if s.heldLive {
-		starting = decide.StartingHeld(notRunning, running, int64(held), 1)
+		starting = decide.StartingHeld(notRunning, running, 0, int64(held), 1)
 	}
 	d := decide.Decide(decide.Input{MaxParallelism: s.cap, Active: active, Triggers: []decide.Trigger{{
 		Name: "q", Known: true, Waiting: int64(s.waiting), Starting: starting, NotRunning: notRunning, Running: running,

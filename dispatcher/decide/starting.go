@@ -3,11 +3,18 @@ package decide
 // StartingHeld is how many messages the starting Jobs are about to take, where what is held is seen live: all those of
 // Jobs whose pod does not run, and as many of those that run as is not held. It needs no memory.
 //
+// A Job for several messages may have found fewer, and then holds less than it might for as long as it works. So of those
+// that run only the unsettled ones, that began to run less than the settling time ago, are about to take any.
+//
 // Held messages are not set against Jobs whose pod does not run. Such a Job holds nothing; messages that others hold (a
 // consumer of someone else's, a worker that died) would otherwise make for more Jobs on every pass.
-func StartingHeld(notRunning, running int, held, messagesPerJob int64) int64 {
+func StartingHeld(notRunning, running, unsettled int, held, messagesPerJob int64) int64 {
 	per := max(1, messagesPerJob)
-	return int64(notRunning)*per + max(0, int64(running)*per-held)
+	free := max(0, int64(running)*per-held)
+	if per > 1 {
+		free = min(free, int64(unsettled)*per)
+	}
+	return int64(notRunning)*per + free
 }
 
 // Ledger keeps account, for one trigger, of how many messages the starting Jobs are still owed, where only what waits is
