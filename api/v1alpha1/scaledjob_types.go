@@ -53,12 +53,14 @@ type ScaledJobList struct {
 // ScaledJobSpec says what to run, for which triggers, and within which limits.
 //
 // +kubebuilder:validation:XValidation:rule="self.minParallelism <= self.maxParallelism",message="minParallelism must not exceed maxParallelism: it is part of the cap, not beside it; lower minParallelism or raise maxParallelism",fieldPath=".minParallelism"
+// +kubebuilder:validation:XValidation:rule="self.combine == 'Sum' || !self.triggers.exists(t, has(t.cron))",message="must be Sum where a trigger is a schedule, whose Jobs are for a time and not for messages: remove combine, or give cron a ScaledJob of its own",fieldPath=".combine"
 type ScaledJobSpec struct {
 	// jobTemplate is the Job that is created for each message, as in a CronJob. Its labels and annotations go to the Jobs.
 	// Containers find LONGHAUL_SCALEDJOB, LONGHAUL_TRIGGER and LONGHAUL_SEQUENCE in their environment. An edit concerns
 	// Jobs created from then on; see rollout.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="has(self.spec)",message="needs the Job's spec: set jobTemplate.spec"
+	// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.manualSelector) || !self.spec.manualSelector",message="must be left to Kubernetes, whose labels tell which pods are a Job's: remove manualSelector and selector",fieldPath=".spec.manualSelector"
 	JobTemplate batchv1.JobTemplateSpec `json:"jobTemplate,omitzero"`
 
 	// triggers are the event sources that say how many messages wait: 1 to 16, each with a name of its own.

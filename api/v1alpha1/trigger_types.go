@@ -152,6 +152,7 @@ type RabbitMQTrigger struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="bytes(self).size() <= 255",message="must have at most 255 bytes: RabbitMQ has no longer names"
 	Queue string `json:"queue,omitempty"`
 
 	// uri is the broker's AMQP 0-9-1 URI: amqp://host:5672/vhost, or amqps:// for TLS.
@@ -167,6 +168,7 @@ type RabbitMQTrigger struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="bytes(self).size() <= 255",message="must have at most 255 bytes: RabbitMQ has no longer names"
 	VHost string `json:"vhost,omitempty"`
 
 	// tls says how to trust the broker, and how to be known to it, for amqps:// and https://.
@@ -179,6 +181,8 @@ type RabbitMQTrigger struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.sentinelMaster) || !has(self.cluster) || !self.cluster",message="sentinelMaster and cluster exclude each other: remove one"
 // +kubebuilder:validation:XValidation:rule="!has(self.database) || self.database == 0 || !(has(self.cluster) && self.cluster || self.addresses.size() > 1 && !has(self.sentinelMaster))",message="a Redis cluster, which several addresses without sentinelMaster are, has database 0 only: remove database",fieldPath=".database"
 // +kubebuilder:validation:XValidation:rule="!has(self.username) || has(self.password)",message="username needs a password beside it: set password or remove username",fieldPath=".username"
+// +kubebuilder:validation:XValidation:rule="!has(self.sentinelUsername) || has(self.sentinelPassword)",message="sentinelUsername needs a password beside it: set sentinelPassword or remove sentinelUsername",fieldPath=".sentinelUsername"
+// +kubebuilder:validation:XValidation:rule="!has(self.sentinelPassword) || has(self.sentinelMaster)",message="sentinelPassword is for Sentinels: set sentinelMaster or remove sentinelPassword",fieldPath=".sentinelPassword"
 type RedisConnection struct {
 	// addresses are the servers, each host:port: one server, the Sentinels with sentinelMaster, or nodes of a cluster.
 	// +required
@@ -215,6 +219,15 @@ type RedisConnection struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	SentinelMaster string `json:"sentinelMaster,omitempty"`
+
+	// sentinelUsername names the Secret and key that hold the user's name at the Sentinels, where they ask for one.
+	// +optional
+	SentinelUsername *SecretKeyRef `json:"sentinelUsername,omitempty"`
+
+	// sentinelPassword names the Secret and key that hold the password of the Sentinels, where they ask for one: password
+	// is the master's.
+	// +optional
+	SentinelPassword *SecretKeyRef `json:"sentinelPassword,omitempty"`
 
 	// cluster says that addresses are nodes of a Redis cluster. More than one address without sentinelMaster says so too.
 	// Default false.

@@ -113,6 +113,16 @@ func (in *RedisConnection) DeepCopyInto(out *RedisConnection) {
 		*out = new(TLS)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.SentinelUsername != nil {
+		in, out := &in.SentinelUsername, &out.SentinelUsername
+		*out = new(SecretKeyRef)
+		**out = **in
+	}
+	if in.SentinelPassword != nil {
+		in, out := &in.SentinelPassword, &out.SentinelPassword
+		*out = new(SecretKeyRef)
+		**out = **in
+	}
 	if in.Cluster != nil {
 		in, out := &in.Cluster, &out.Cluster
 		*out = new(bool)

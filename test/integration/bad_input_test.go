@@ -94,6 +94,7 @@ func badInputs() []bad {
 		{"rabbitmq: no queue", rabbitmq(uri)},
 		{"rabbitmq: an empty queue", rabbitmq(`queue: "", ` + uri)},
 		{"rabbitmq: a queue's name that is too long", rabbitmq("queue: " + long(256) + ", " + uri)},
+		{"rabbitmq: a queue's name of more bytes than characters", rabbitmq("queue: " + strings.Repeat("é", 128) + ", " + uri)},
 		{"rabbitmq: no uri", rabbitmq("queue: videos")},
 		{"rabbitmq: a uri that is text", rabbitmq(`queue: videos, uri: "amqp://rabbitmq:5672"`)},
 		{"rabbitmq: a uri with neither value nor secretKeyRef", rabbitmq("queue: videos, uri: {}")},
@@ -117,6 +118,7 @@ func badInputs() []bad {
 		{"rabbitmq: a name and a key of a Secret that are too long", rabbitmq("queue: videos, uri: {secretKeyRef: {name: " + long(254) + ", key: " + long(254) + "}}")},
 		{"rabbitmq: an empty virtual host", rabbitmq("queue: videos, " + uri + `, vhost: ""`)},
 		{"rabbitmq: a virtual host that is too long", rabbitmq("queue: videos, " + uri + ", vhost: " + long(256))},
+		{"rabbitmq: a virtual host of more bytes than characters", rabbitmq("queue: videos, " + uri + ", vhost: " + strings.Repeat("é", 128))},
 		{"rabbitmq: a certificate without its key", rabbitmq("queue: videos, " + uri + ", tls: {certificate: {name: a, key: b}}")},
 		{"rabbitmq: a key without its certificate", rabbitmq("queue: videos, " + uri + ", tls: {key: {name: a, key: b}}")},
 		{"rabbitmq: an empty server name", rabbitmq("queue: videos, " + uri + `, tls: {serverName: ""}`)},
@@ -147,6 +149,9 @@ func badInputs() []bad {
 		{"redisList: a certificate without its key", list(redis + ", tls: {certificate: {name: a, key: b}}")},
 		{"redisList: an empty name of the Sentinels' master", list(redis + `, sentinelMaster: ""`)},
 		{"redisList: a name of the Sentinels' master that is too long", list(redis + ", sentinelMaster: " + long(254))},
+		{"redisList: a user name for Sentinels without a password", list(redis + ", sentinelMaster: main, sentinelUsername: {name: redis, key: username}")},
+		{"redisList: a password for Sentinels that are not there", list(redis + ", sentinelPassword: {name: redis, key: password}")},
+		{"redisList: a Sentinels' password's Secret without its name and key", list(redis + ", sentinelMaster: main, sentinelUsername: {}, sentinelPassword: {}")},
 		{"redisList: Sentinels of a cluster", list(redis + ", sentinelMaster: main, cluster: true")},
 		{"redisList: a database of a cluster", list(redis + ", cluster: true, database: 1")},
 		{"redisList: a database of several addresses", list(`addresses: ["a:6379", "b:6379"], list: videos, database: 1`)},
@@ -211,6 +216,8 @@ func badInputs() []bad {
 
 		{"an unknown way to combine", "spec: {combine: Total}"},
 		{"a way to combine in lower case", "spec: {combine: sum}"},
+		{"a Job that picks its pods itself", "spec: {jobTemplate: {spec: {manualSelector: true}}}"},
+		{"a way to combine a schedule with a queue", "spec: {combine: Max, triggers: [{cron: {" + friday + "}}, {redisList: {" + redis + "}}]}"},
 
 		{"an unknown strategy", "spec: {strategy: {type: Exact}}"},
 		{"a strategy that is text", "spec: {strategy: Auto}"},
@@ -368,8 +375,8 @@ func constraints(t *testing.T) []constraint {
 // general makes the names of fields of one Go type the same: a rule of that type needs to be broken in one place.
 func general(field string) string {
 	field = regexp.MustCompile(`\[\d+\]`).ReplaceAllString(field, "[]")
-	field = regexp.MustCompile(`\.(rabbitmq|redisList|redisStream)\.(tls|secretKeyRef|addresses|database|username|password|sentinelMaster|cluster)\b`).ReplaceAllString(field, ".broker.$2")
-	return regexp.MustCompile(`^.*\.(secretKeyRef|tls\.ca|tls\.certificate|tls\.key|username|password)\.(name|key)$`).ReplaceAllString(field, "secretKeyRef.$2")
+	field = regexp.MustCompile(`\.(rabbitmq|redisList|redisStream)\.(tls|secretKeyRef|addresses|database|username|password|sentinelMaster|sentinelUsername|sentinelPassword|cluster)\b`).ReplaceAllString(field, ".broker.$2")
+	return regexp.MustCompile(`^.*\.(secretKeyRef|tls\.ca|tls\.certificate|tls\.key|username|password|sentinelUsername|sentinelPassword)\.(name|key)$`).ReplaceAllString(field, "secretKeyRef.$2")
 }
 
 func constraintsOf(path string, s *apiextensionsv1.JSONSchemaProps) []constraint {

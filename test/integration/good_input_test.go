@@ -230,7 +230,7 @@ func TestWhatTheDocumentAllowsIsTaken(t *testing.T) {
 	for _, r := range documented(t) {
 		for _, value := range limits(r) {
 			tried++
-			patch := fmt.Sprintf("spec: {%s: %s}", r.field, value)
+			patch := fmt.Sprintf("spec: {triggers: [{redisList: {addresses: [\"redis:6379\"], list: videos}}], %s: %s}", r.field, value)
 			if err := p.client.Create(t.Context(), object(t, namespace, patch), client.DryRunAll); err != nil {
 				t.Errorf("%s: %v", patch, err)
 			}
@@ -339,6 +339,7 @@ func templateOf(t *testing.T, n int64) map[string]any {
 	t.Helper()
 	var template batchv1.JobTemplateSpec
 	fill(reflect.ValueOf(&template).Elem(), n)
+	template.Spec.ManualSelector = new(bool) // which is refused otherwise
 	raw, err := json.Marshal(template)
 	if err != nil {
 		t.Fatal(err)
