@@ -40,6 +40,9 @@ func (c *container) plan(ctx context.Context) (*plan, error) {
 		return nil, err
 	}
 	p := &plan{id: "process://" + string(uuid.NewUUID()), run: c.nextRun(), variables: variables, mounts: found}
+	if path := c.spec.TerminationMessagePath; path != "" {
+		found[path] = c.pod.folder.message(c.spec.Name, p.run)
+	}
 	source := c.pod.source(ctx)
 	source.Mounts = found
 	c.setBase(p)

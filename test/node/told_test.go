@@ -101,9 +101,12 @@ func TestATerminationMessageIsReported(t *testing.T) {
 	b := newBench(t)
 	for name, test := range map[string]struct {
 		script string
+		path   string // the container's terminationMessagePath, which its variable FILE names
 		policy corev1.TerminationMessagePolicy
 		want   string
 	}{
+		"from its path":                 {script: "echo 12 frames > $FILE", path: "/dev/termination-log", want: "12 frames\n"},
+		"from a path of its own":        {script: "echo 12 frames > $FILE", path: "/run/outcome", want: "12 frames\n"},
 		"from its file":                 {script: "echo 12 frames > $LONGHAUL_TERMINATION_LOG", want: "12 frames\n"},
 		"not from the log unless asked": {script: "echo broken; exit 1", want: ""},
 		"from the log if asked": {
@@ -121,7 +124,9 @@ func TestATerminationMessageIsReported(t *testing.T) {
 			t.Parallel()
 			b := b.with(t)
 			pod := b.pod(test.script)
-			pod.Spec.Containers[0].TerminationMessagePolicy = test.policy
+			c := &pod.Spec.Containers[0]
+			c.TerminationMessagePolicy, c.TerminationMessagePath = test.policy, test.path
+			c.Env = []corev1.EnvVar{{Name: "FILE", Value: test.path}}
 			pod = b.await(b.create(pod), "over", isOver)
 			if diff := cmp.Diff(test.want, pod.Status.ContainerStatuses[0].State.Terminated.Message); diff != "" {
 				t.Error(diff)
