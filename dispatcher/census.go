@@ -214,34 +214,44 @@ func (c census) count(now time.Time, settling time.Duration, queue string) (n co
 		if j.phase == ended {
 			continue
 		}
-		settled := false
-		if j.phase == running {
-			at := j.settlesFrom.Add(settling + timestampGrain)
-			settled = !now.Before(at)
-			if !settled && !j.ending && (settles.IsZero() || at.Before(settles)) {
-				settles = at
-			}
-		}
-		if of := j.job.Annotations[jobtemplate.AnnotationQueue]; settled && queue != "" && of != "" && of != queue {
+		at := j.settlesFrom.Add(settling + timestampGrain)
+		settled := j.phase == running && !now.Before(at)
+		if settled && j.isOfAnother(queue) {
 			continue
 		}
-		n.failures += j.failures
-		if j.phase == running {
-			n.running++
-		} else {
-			n.notRunning++
-		}
-		if j.pending {
-			n.pending++
-		}
-		if !settled && !j.ending {
-			n.unsettled++
-			if j.phase == running {
-				n.runningUnsettled++
-			}
+		n = n.with(j, !settled && !j.ending)
+		if j.phase == running && !settled && !j.ending && (settles.IsZero() || at.Before(settles)) {
+			settles = at
 		}
 	}
 	return n, settles
+}
+
+// isOfAnother says whether a Job was dispatched for another queue than the one given; not where either is unknown.
+func (j *jobState) isOfAnother(queue string) bool {
+	of := j.job.Annotations[jobtemplate.AnnotationQueue]
+	return queue != "" && of != "" && of != queue
+}
+
+// with counts one more active Job.
+func (n counts) with(j jobState, unsettled bool) counts {
+	n.failures += j.failures
+	if j.pending {
+		n.pending++
+	}
+	if unsettled {
+		n.unsettled++
+	}
+	switch {
+	case j.phase == notRunning:
+		n.notRunning++
+	case unsettled:
+		n.running++
+		n.runningUnsettled++
+	default:
+		n.running++
+	}
+	return n
 }
 
 // marks tell of each Job what a ledger is to know of it again.

@@ -171,7 +171,7 @@ func (a *account) ask(n counts, at time.Time) {
 
 // count counts the Jobs that are for a trigger.
 func (s *source) count(sj *v1alpha1.ScaledJob, o *observation) counts {
-	n, _ := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration, s.queue())
+	n, _ := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration, s.queue)
 	return n
 }
 

@@ -124,7 +124,7 @@ func (m *memory) planOrders(sj *v1alpha1.ScaledJob, o *observation, p *plan, due
 	m.awaitSettling(sj, o, p)
 	queues := map[string]string{}
 	for i := range o.sources {
-		queues[o.sources[i].name] = o.sources[i].queue()
+		queues[o.sources[i].name] = o.sources[i].queue
 	}
 	d := decide.Decide(in)
 	p.decided, p.reason = true, d.Reason
@@ -175,7 +175,7 @@ func (m *memory) awaitSettling(sj *v1alpha1.ScaledJob, o *observation, p *plan) 
 		s := &o.sources[i]
 		last := o.backlogs[s.name]
 		if s.queued() && o.answered[s.name] && last.Backlog.Waiting > 0 {
-			_, settles := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration, s.queue())
+			_, settles := o.census.of(sj, s.name).count(o.at, sj.Spec.SettlingTime.Duration, s.queue)
 			p.sooner(settles)
 		}
 	}

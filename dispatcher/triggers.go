@@ -45,6 +45,8 @@ type source struct {
 	name   string
 	spec   *v1alpha1.Trigger
 	source trigger.Source
+	// queue tells its queue from others, as queueOf does.
+	queue string
 	// err says why the trigger's settings cannot be used.
 	err error
 }
@@ -57,16 +59,18 @@ func (s *source) live(o trigger.Observation) bool {
 	return o.Backlog.HeldLive && s.spec.Acknowledge != v1alpha1.AcknowledgeOnReceipt
 }
 
-// queue tells one queue from another by the settings that name it, without what Secrets hold: a digest of 16 hexadecimal
+// queueOf tells one queue from another by the settings that name it, without what Secrets hold: a digest of 16 hexadecimal
 // digits; empty for a schedule.
-func (s *source) queue() string {
-	if s.spec == nil || s.spec.Cron != nil {
-		return ""
+func queueOf(t *v1alpha1.Trigger) (string, error) {
+	if t.Cron != nil {
+		return "", nil
 	}
-	// These types can be written as JSON.
-	raw, _ := json.Marshal([]any{s.spec.RabbitMQ, s.spec.RedisList, s.spec.RedisStream})
+	raw, err := json.Marshal([]any{t.RabbitMQ, t.RedisList, t.RedisStream})
+	if err != nil {
+		return "", fmt.Errorf("writing its settings as JSON: %w", err)
+	}
 	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:8]), nil
 }
 
 // timetable is what a schedule's times follow from; empty for a queue.
@@ -93,7 +97,9 @@ func resolve(kinds []Kind, sj *v1alpha1.ScaledJob, secrets trigger.Secrets) []so
 			// The API server refuses it now; one that was stored before would run its times over and over.
 			s.err = fmt.Errorf("a schedule needs combine: Sum, and it is %s: remove combine, or give cron a ScaledJob of its own", sj.Spec.Combine)
 		default:
-			s.source, s.err = kinds[k].Source(t, secrets)
+			if s.queue, s.err = queueOf(t); s.err == nil {
+				s.source, s.err = kinds[k].Source(t, secrets)
+			}
 		}
 		if s.err != nil {
 			s.err = fmt.Errorf("trigger %s: %w", s.name, s.err)
