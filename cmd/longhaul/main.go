@@ -29,9 +29,10 @@ func command() *cobra.Command {
 		Long: `longhaul is the manager. It watches ScaledJobs, reads how many messages wait for each, and runs one Job per
 message, never more than spec.maxParallelism at once.
 
-It uses the cluster of --kubeconfig, of $KUBECONFIG, or the one it runs in.`,
+It uses the cluster of --kubeconfig, else of $KUBECONFIG, else of ~/.kube/config, else the one it runs in.`,
 		Example: `  longhaul --kubeconfig ~/.kube/config
-  longhaul --leader-elect --namespaces video,audio --log-format json`,
+  longhaul --namespaces video,audio --log-format json
+  longhaul --leader-elect --leader-election-namespace longhaul-system`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -31,7 +31,7 @@ import (
 
 // run runs the manager until the context ends: then it finishes the batch in hand and gives up the lease.
 func run(ctx context.Context, s settings) error {
-	if err := s.check(); err != nil {
+	if err := errors.Join(s.check(), s.checkLease(namespaceFile)); err != nil {
 		return err
 	}
 	selector, err := s.selector()

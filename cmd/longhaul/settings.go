@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
@@ -31,10 +33,10 @@ type settings struct {
 }
 
 func (s *settings) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster; by default $KUBECONFIG, or the cluster that this runs in")
+	f.StringVar(&s.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster; by default $KUBECONFIG, else ~/.kube/config, else the cluster that this runs in")
 	f.BoolVar(&s.leaderElect, "leader-elect", false, "elect a leader among several replicas; only the leader dispatches")
 	f.StringVar(&s.leaderElectionID, "leader-election-id", "longhaul", "name of the lease; managers that watch different namespaces need different ones")
-	f.StringVar(&s.leaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; by default the one that this runs in")
+	f.StringVar(&s.leaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; by default the one that this runs in; required outside a cluster")
 	f.StringVar(&s.metricsAddress, "metrics-bind-address", ":8080", "address of the metrics; 0 turns them off")
 	f.StringVar(&s.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns them off")
 	f.StringSliceVar(&s.namespaces, "namespaces", nil, "namespaces to watch, separated by commas; by default all")
@@ -65,6 +67,28 @@ func (s *settings) check() error {
 		if len(validation.IsDNS1123Label(n)) > 0 {
 			return fmt.Errorf("--namespaces has %q, which is no namespace's name: separate names with single commas, such as video,audio", n)
 		}
+	}
+	return nil
+}
+
+// namespaceFile is where a pod finds the name of its namespace, and where controller-runtime looks for that of the lease.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// checkLease refuses a leader election without a place for its lease. Whoever has no namespaceFile runs in no cluster;
+// controller-runtime would then ask for a field of its own that no flag of ours is called after.
+func (s *settings) checkLease(namespaceFile string) error {
+	if !s.leaderElect {
+		return nil
+	}
+	if s.leaderElectionID == "" {
+		return errors.New("--leader-election-id is empty: give the lease a name, such as longhaul")
+	}
+	if s.leaderElectionNamespace != "" {
+		return nil
+	}
+	if _, err := os.Stat(namespaceFile); errors.Is(err, fs.ErrNotExist) {
+		return errors.New("--leader-elect knows no namespace for the lease outside a cluster: " +
+			"give --leader-election-namespace, such as longhaul-system")
 	}
 	return nil
 }

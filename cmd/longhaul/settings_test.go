@@ -207,6 +207,35 @@ func TestTheLeastValuesAreAccepted(t *testing.T) {
 	}
 }
 
+func TestALeaderElectionNeedsAPlaceForItsLease(t *testing.T) {
+	t.Parallel()
+	pods := filepath.Join(t.TempDir(), "namespace")
+	if err := os.WriteFile(pods, []byte("longhaul-system"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	nobodys := filepath.Join(t.TempDir(), "namespace")
+	for name, c := range map[string]struct {
+		file, remedy string
+		args         []string
+	}{
+		"none is held":                                 {nobodys, "", nil},
+		"in a cluster":                                 {pods, "", []string{"--leader-elect"}},
+		"outside, with a namespace":                    {nobodys, "", []string{"--leader-elect", "--leader-election-namespace=system"}},
+		"outside, without a namespace":                 {nobodys, "give --leader-election-namespace", []string{"--leader-elect"}},
+		"in a cluster, without a name":                 {pods, "--leader-election-id", []string{"--leader-elect", "--leader-election-id="}},
+		"outside, with a namespace and without a name": {nobodys, "--leader-election-id", []string{"--leader-elect", "--leader-election-id=", "--leader-election-namespace=system"}},
+	} {
+		s := parsed(t, c.args...)
+		err := s.checkLease(c.file)
+		if c.remedy == "" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if c.remedy != "" && (err == nil || !strings.Contains(err.Error(), c.remedy)) {
+			t.Errorf("%s: the message is %v, which does not hold %q", name, err, c.remedy)
+		}
+	}
+}
+
 func TestTheNamespaceSelectorSelectsAsKubectlDoes(t *testing.T) {
 	t.Parallel()
 	s := parsed(t, "--namespace-selector", "longhaul-shard in (a, b), !frozen")
