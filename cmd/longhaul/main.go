@@ -3,8 +3,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	_ "time/tzdata" // the image has no time zones of its own, and cron triggers name them
 
 	"github.com/spf13/cobra"
@@ -39,11 +41,35 @@ It uses the cluster of --kubeconfig, else of $KUBECONFIG, else of ~/.kube/config
 		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), s) },
 	}
 	s.addFlags(cmd.Flags())
-	cmd.AddCommand(&cobra.Command{
+	cmd.AddCommand(versionCommand())
+	return cmd
+}
+
+func versionCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
-		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "longhaul", version) },
-	})
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch output {
+			case "text":
+				fmt.Fprintln(cmd.OutOrStdout(), "longhaul", version)
+				return nil
+			case "json":
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(build{version, runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH})
+			default:
+				return fmt.Errorf("--output %q: give text or json", output)
+			}
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "format: text or json")
 	return cmd
+}
+
+// build is what version -o json tells.
+type build struct {
+	Version   string `json:"version"`
+	GoVersion string `json:"goVersion"`
+	Platform  string `json:"platform"`
 }

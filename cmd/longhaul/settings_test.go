@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -150,6 +152,33 @@ func TestVersionPrintsTheVersion(t *testing.T) {
 	}
 }
 
+func TestVersionTellsProgramsAsJSON(t *testing.T) {
+	t.Parallel()
+	for _, flag := range []string{"--output=json", "-ojson"} {
+		out, err := longhaul(t, "version", flag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]string
+		if err := json.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatalf("%s prints %q: %v", flag, out, err)
+		}
+		want := map[string]string{"version": version, "goVersion": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", flag, diff)
+		}
+	}
+}
+
+func TestShellsAreHelpedToComplete(t *testing.T) {
+	t.Parallel()
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if out, err := longhaul(t, "completion", shell); err != nil || !strings.Contains(out, "longhaul") {
+			t.Errorf("completion %s: error %v, and it prints %q", shell, err, out)
+		}
+	}
+}
+
 func TestBadValuesAreRefusedWithTheFlagTheValueAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -176,6 +205,7 @@ func TestBadValuesAreRefusedWithTheFlagTheValueAndTheRemedy(t *testing.T) {
 		{[]string{"--nonsense"}, []string{"--nonsense"}},
 		{[]string{"nonsense"}, []string{`"nonsense"`}},
 		{[]string{"version", "nonsense"}, []string{`"nonsense"`}},
+		{[]string{"version", "--output=yaml"}, []string{"--output", `"yaml"`, "text or json"}},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			t.Parallel()
