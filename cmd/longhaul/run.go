@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/redis/go-redis/v9"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,6 +47,7 @@ func run(ctx context.Context, s settings) error {
 	}
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
+	redis.SetLogger(redisLog{log.WithName("redis")})
 	config, err := s.config()
 	if err != nil {
 		return err
@@ -64,6 +68,19 @@ func run(ctx context.Context, s settings) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// redisLog passes on what the Redis client has to say. Left alone it writes to standard error, whatever --log-format says,
+// and a line for each attempt at a Redis that is down; the trigger's condition tells of that as well. So it is for debugging.
+type redisLog struct{ log logr.Logger }
+
+// debug is slog's level of that name, as logr counts.
+const debug = -int(slog.LevelDebug)
+
+func (r redisLog) Printf(_ context.Context, format string, args ...any) {
+	if log := r.log.V(debug); log.Enabled() {
+		log.Info(fmt.Sprintf(format, args...))
+	}
 }
 
 // config says how to reach the cluster.

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -140,6 +143,26 @@ func TestWhatIsNeitherAJobNorAPodPassesUntouched(t *testing.T) {
 	for _, slim := range []func(any) (any, error){slimJob, slimPod} {
 		if diff := cmp.Diff(secret.DeepCopy(), slimmed(t, slim, secret)); diff != "" {
 			t.Errorf("(-before +after)\n%s", diff)
+		}
+	}
+}
+
+func TestWhatTheRedisClientSaysIsForDebugging(t *testing.T) {
+	t.Parallel()
+	for level, want := range map[slog.Level]string{
+		slog.LevelInfo:  "",
+		slog.LevelDebug: "level=DEBUG msg=\"failed to dial after 3 attempts\" logger=redis\n",
+	} {
+		var out bytes.Buffer
+		handler := slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})
+		redisLog{logr.FromSlogHandler(handler).WithName("redis")}.Printf(t.Context(), "failed to dial after %d attempts", 3)
+		if out.String() != want {
+			t.Errorf("at the level %s the log is %q, want %q", level, out.String(), want)
 		}
 	}
 }
