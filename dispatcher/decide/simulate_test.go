@@ -3,6 +3,7 @@ package decide_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/longhaul-dev/longhaul/dispatcher/decide"
@@ -114,9 +115,10 @@ func (s *simulation) moments(n int) map[tick]bool {
 
 // work moves the workers on, and says whether the cache now shows something that it did not show a tick ago.
 func (s *simulation) work() bool {
-	moved := false
+	moved, seen := false, s.now-s.lag
+	// Of what ended before, the cache shows that.
+	s.jobs = slices.DeleteFunc(s.jobs, func(j *simJob) bool { return j.done > 0 && j.done < seen })
 	for _, j := range s.jobs {
-		seen := s.now - s.lag
 		moved = moved || j.created == seen || j.runs == seen || (j.done > 0 && j.done == seen)
 		if j.done > 0 {
 			continue
