@@ -10,8 +10,13 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// dialTimeout bounds connecting to RabbitMQ, up to the end of its greeting.
-const dialTimeout = 10 * time.Second
+const (
+	// dialTimeout bounds connecting to RabbitMQ, up to the end of its greeting.
+	dialTimeout = 10 * time.Second
+	// deniedForGood is how many times in a row a broker must turn a login down before that is believed. The client library
+	// takes any end of the connection at that point for a wrong password or virtual host, also that of a broker that stops.
+	deniedForGood = 3
+)
 
 // rabbitMQ is a RabbitMQ queue. A message is held by the channel it was got from, so there is one connection, open from
 // taking the message to settling it, and losing it is losing the message.
@@ -19,6 +24,7 @@ type rabbitMQ struct {
 	settings Settings
 	conn     *amqp.Connection
 	channel  *amqp.Channel
+	denied   int // logins in a row
 }
 
 func openRabbitMQ(s Settings) (Inbox, error) {
@@ -40,7 +46,14 @@ func (r *rabbitMQ) Take(ctx context.Context, wait time.Duration) (*Message, erro
 	return takeWithin(ctx, wait, func(ctx context.Context) (message *Message, err error) {
 		err = persist(ctx, r.settings.Patience, func(context.Context) error {
 			message, err = r.get()
-			return rabbitError("taking a message", err)
+			if !errors.Is(err, amqp.ErrCredentials) && !errors.Is(err, amqp.ErrVhost) {
+				r.denied = 0
+				return rabbitError("taking a message", err)
+			}
+			if r.denied++; r.denied < deniedForGood {
+				return fmt.Errorf("logging in: %w: %w", ErrUnreachable, err)
+			}
+			return fmt.Errorf("logging in: %w: %w", ErrRefused, err)
 		})
 		return message, err
 	})
@@ -153,7 +166,7 @@ func rabbitError(doing string, err error) error {
 		return err
 	case errors.As(err, &answer) && answer.Server && !passes(answer):
 		return fmt.Errorf("%s: %w: %w", doing, ErrRefused, err)
-	case errors.Is(err, amqp.ErrCredentials), errors.Is(err, amqp.ErrVhost), errors.Is(err, amqp.ErrSASL):
+	case errors.Is(err, amqp.ErrSASL):
 		return fmt.Errorf("%s: %w: %w", doing, ErrRefused, err)
 	default:
 		return fmt.Errorf("%s: %w: %w", doing, ErrUnreachable, err)
