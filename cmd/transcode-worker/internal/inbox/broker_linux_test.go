@@ -1,6 +1,7 @@
 package inbox_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -169,6 +170,12 @@ func TestARealRabbitMQ(t *testing.T) {
 		}
 		settle(t, take(t, openWith(t, s), "eight"), inbox.Done) // over a new connection
 	})
+	t.Run("a broker that stops while it lets a taker in is tried again", func(t *testing.T) {
+		classic.send(t, "nine")
+		s := classic.settings
+		s.URI = with(server.User, startStopping(t, server.Host, 2))
+		settle(t, take(t, openWith(t, s), "nine"), inbox.Done)
+	})
 	for name, change := range map[string]func(*inbox.Settings){
 		"a queue that is missing":   func(s *inbox.Settings) { s.Queue = "missing" },
 		"a wrong password":          func(s *inbox.Settings) { s.Password = "mobydick" },
@@ -228,6 +235,46 @@ func startProxy(t *testing.T, server string) proxy {
 		}
 	}()
 	return proxy{address: listener.Addr().String(), cut: cut}
+}
+
+// startStopping passes connections on to a RabbitMQ, and hangs up on the first of them when they ask for their virtual host.
+func startStopping(t *testing.T, server string, first int) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for n := 0; ; n++ {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			go pass(near, far)
+			if n < first {
+				go pass(stopping{far}, near)
+			} else {
+				go pass(far, near)
+			}
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// stopping is a connection that fails when it is to carry AMQP's connection.open: class 10, method 40.
+type stopping struct{ net.Conn }
+
+func (s stopping) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte{0, 10, 0, 40}) {
+		return 0, net.ErrClosed
+	}
+	return s.Conn.Write(b)
 }
 
 // pass copies until either end is closed, and closes both.
