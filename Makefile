@@ -122,8 +122,9 @@ bench: ## Run all benchmarks, each for BENCHTIME
 	test -z "$$packages" || go test -run '^$$' -bench . -benchmem -benchtime '$(BENCHTIME)' $$packages
 
 .PHONY: brokers
-brokers: ## Install RabbitMQ and Redis for the tests where they are missing and that is possible
+brokers: ## Install RabbitMQ, Redis and PostgreSQL for the tests where they are missing and that is possible
 	@test/fixture/broker/install.sh
+	@test/fixture/postgres/install.sh
 
 ##@ Keep it
 

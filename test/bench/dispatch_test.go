@@ -52,6 +52,8 @@ type result struct {
 	Milliseconds float64 `json:"milliseconds"`
 	Limit        float64 `json:"limitMilliseconds"`
 	Ratio        float64 `json:"ratio"`
+	// P95 is what 95 of 100 take at most, where it was looked at.
+	P95 float64 `json:"p95Milliseconds,omitempty"`
 	Of           int     `json:"of"`
 }
 

@@ -1,6 +1,8 @@
-// Package bench measures how soon the manager's real binary dispatches, on a real API server, with a real Redis.
+// Package bench measures how soon the manager's real binary dispatches, on a real API server, with a real Redis, and how quick
+// the history's store is.
 //
 // Each benchmark prints one line of JSON. It has what was measured, in milliseconds, and a limit measured in the same run:
-// what the same API server needs for the same Jobs when they are created without asking a queue. The ratio of the two is
+// what the same API server needs for the same Jobs when they are created without asking a queue, and what the same disk needs
+// for the same bytes. The ratio of the two is
 // what to compare between machines and versions; the milliseconds belong to one machine at one moment.
 package bench
