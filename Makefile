@@ -76,7 +76,7 @@ verify: generate ## Check that what is generated, formatted, linked and required
 	@bin/tools/golangci-lint fmt --diff
 	@cd test/kube && ../../bin/tools/golangci-lint fmt --diff -c ../../.golangci.yml
 	@echo "manifests can be built"
-	@for base in config/crd config/default; do bin/tools/kustomize build $$base > /dev/null; done
+	@for base in config/crd config/default config/postgres; do bin/tools/kustomize build $$base > /dev/null; done
 	@echo "documents tell all fields, flags, metrics and reasons, and their links resolve"
 	@go test ./docs
 	@echo "generated files are as committed"

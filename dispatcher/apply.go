@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ func (c *Controller) create(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 			defer c.creating.Release(1)
 			ctx, cancel := context.WithTimeout(ctx, createTimeout)
 			defer cancel()
+			order.Created = c.Clock.Now()
 			job := jobtemplate.Job(sj, o.revision, order)
 			err := c.Client.Create(ctx, job)
 			mu.Lock()
@@ -68,6 +70,7 @@ func (c *Controller) create(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 			if err == nil {
 				m.expected[job.Name] = expectation{since: now}
 				m.tracks[job.UID] = &track{created: now}
+				m.lastRun = cmp.Or(order.Run, m.lastRun)
 				done.created = append(done.created, order)
 				return
 			}

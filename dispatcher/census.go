@@ -30,6 +30,8 @@ type jobState struct {
 	job     *batchv1.Job
 	phase   phase
 	outcome history.Outcome // of a Job that ended; empty where its status does not tell yet
+	// unstored says that the record of a Job that has finished is not stored yet.
+	unstored bool
 	// ending says that the Job is being deleted: it fills its slot while a pod runs, and takes no further message.
 	ending bool
 	// pending is what an Accurate strategy asks: not running, or lacking a pod condition.
@@ -180,9 +182,21 @@ func (c census) kept() (succeeded, failed int) {
 			succeeded++
 		case history.Failed:
 			failed++
+		case history.Cancelled: // it is gone
 		}
 	}
 	return succeeded, failed
+}
+
+// unstored counts the finished Jobs whose records are not stored yet.
+func (c census) unstored() int {
+	n := 0
+	for _, j := range c.jobs {
+		if j.unstored {
+			n++
+		}
+	}
+	return n
 }
 
 // counts are the numbers that a decision for one trigger rests on. They are comparable: while they stay the same, so does

@@ -29,6 +29,9 @@ func statusOf(sj *v1alpha1.ScaledJob, m *memory, o *observation, p *plan, done d
 	if !m.lastDispatch.IsZero() {
 		status.LastDispatchTime = ptr.To(metav1.NewTime(m.lastDispatch.Truncate(timestampGrain)))
 	}
+	if m.lastRun != "" {
+		status.LastRunRequest = m.lastRun
+	}
 	status.Triggers = triggerStatuses(sj, m, o, p)
 	status.Waiting, status.Held = totals(status.Triggers)
 	for _, c := range []metav1.Condition{
@@ -39,6 +42,13 @@ func statusOf(sj *v1alpha1.ScaledJob, m *memory, o *observation, p *plan, done d
 		c.ObservedGeneration = sj.Generation
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
+	if !o.recording {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionRecorded)
+		return status
+	}
+	recorded := recordedCondition(m, o)
+	recorded.ObservedGeneration = sj.Generation
+	meta.SetStatusCondition(&status.Conditions, recorded)
 	return status
 }
 
@@ -158,6 +168,24 @@ func suspendedCondition(sj *v1alpha1.ScaledJob) metav1.Condition {
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonSuspendedBySpec
 		c.Message = "spec.suspend holds dispatching; running Jobs go on, and so does clearing away"
 	}
+	return c
+}
+
+// recordedCondition says whether records of Jobs are stored.
+func recordedCondition(m *memory, o *observation) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionRecorded, Status: metav1.ConditionFalse}
+	switch {
+	case o.trouble == nil:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonRecordsStored, "records of Jobs are stored"
+	case m.clearedUnstored > 0:
+		c.Reason = v1alpha1.ReasonClearedUnstored
+		c.Message = fmt.Sprintf("%d finished Jobs were cleared away beyond the %d that are kept until their records can be stored; "+
+			"a restart of the manager loses those records: %v", m.clearedUnstored, keptUnstored, o.trouble)
+	default:
+		c.Reason = v1alpha1.ReasonStoreUnavailable
+		c.Message = fmt.Sprintf("%d finished Jobs are kept until their records can be stored: %v", o.census.unstored(), o.trouble)
+	}
+	c.Message = shortened(c.Message)
 	return c
 }
 

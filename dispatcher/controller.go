@@ -32,10 +32,10 @@ import (
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
 )
 
-// indexController is the index of Jobs and Pods by the UID of their controller.
-const indexController = "metadata.controllerUID"
+// IndexController is the index of Jobs and Pods by the UID of their controller.
+const IndexController = "metadata.controllerUID"
 
-// Options are what a Controller works with. All are required but NamespaceSelector.
+// Options are what a Controller works with. All are required but NamespaceSelector and Records.
 type Options struct {
 	// Client reads from a cache that is indexed by IndexFields, and writes.
 	Client client.Client
@@ -45,6 +45,8 @@ type Options struct {
 	Meter *trigger.Meter
 	// Kinds are the kinds of triggers that this manager knows.
 	Kinds []Kind
+	// Records tell what is recorded of Jobs; nil where no history is kept.
+	Records Records
 	// Clock tells the time.
 	Clock clock.Clock
 	// Recorder takes events.
@@ -55,6 +57,14 @@ type Options struct {
 	CreationConcurrency int
 	// NamespaceSelector picks the namespaces whose ScaledJobs are dispatched, by their labels; nil picks all.
 	NamespaceSelector labels.Selector
+}
+
+// Records tell what is recorded of Jobs. Their methods do not block.
+type Records interface {
+	// Stored says whether the record of a Job that has finished is stored, so that the Job may be cleared away.
+	Stored(job types.UID) bool
+	// Trouble says why records cannot be stored; nil while they can.
+	Trouble() error
 }
 
 // Controller dispatches the Jobs of ScaledJobs.
@@ -78,7 +88,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err != nil && !gone {
 		return reconcile.Result{}, fmt.Errorf("reading the ScaledJob: %w", err)
 	}
-	mine, err := c.selected(ctx, req.Namespace)
+	mine, err := c.Selects(ctx, req.Namespace)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -100,6 +110,10 @@ func (c *Controller) pass(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory
 	}
 	intended := m.plan(sj, seen)
 	done, err := c.apply(ctx, sj, m, seen, intended)
+	m.clearedUnstored += intended.unstored
+	if seen.trouble == nil {
+		m.clearedUnstored = 0
+	}
 	c.askNext(sj, m, seen, intended)
 	result, reportErr := c.report(ctx, sj, m, seen, intended, done)
 	return result, errors.Join(err, reportErr) // what cannot be deleted is no reason to be silent about the rest
@@ -112,23 +126,23 @@ func (c *Controller) forget(name types.NamespacedName) {
 	c.Metrics.forget(name)
 }
 
-// selected says whether the ScaledJobs of a namespace are this manager's.
-func (c *Controller) selected(ctx context.Context, namespace string) (bool, error) {
-	if c.NamespaceSelector == nil || c.NamespaceSelector.Empty() {
+// Selects says whether the ScaledJobs of a namespace are this manager's. It reads from the cache.
+func (o *Options) Selects(ctx context.Context, namespace string) (bool, error) {
+	if o.NamespaceSelector == nil || o.NamespaceSelector.Empty() {
 		return true, nil
 	}
 	var ns metav1.PartialObjectMetadata
 	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := c.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil {
+	if err := o.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil {
 		return false, client.IgnoreNotFound(err)
 	}
-	return c.NamespaceSelector.Matches(labels.Set(ns.Labels)), nil
+	return o.NamespaceSelector.Matches(labels.Set(ns.Labels)), nil
 }
 
 // IndexFields has a cache index Jobs and Pods by their controller, as a Controller reads them.
 func IndexFields(ctx context.Context, indexer client.FieldIndexer) error {
 	for _, o := range []client.Object{&batchv1.Job{}, &corev1.Pod{}} {
-		if err := indexer.IndexField(ctx, o, indexController, ByController); err != nil {
+		if err := indexer.IndexField(ctx, o, IndexController, ByController); err != nil {
 			return fmt.Errorf("indexing %T by controller: %w", o, err)
 		}
 	}

@@ -37,6 +37,11 @@ type memory struct {
 	tracks  map[types.UID]*track
 	// sightings tell of each running Job when it was first seen to run.
 	sightings map[types.UID]sighting
+	// lastRun is the request of a user that a Job was last seen of.
+	lastRun string
+	// clearedUnstored is how many Jobs were cleared away before their records were stored, since the store could last be
+	// written.
+	clearedUnstored int
 	// followed says that the Jobs have been followed before, so that what is new to tracks is new.
 	followed bool
 	reported reported
@@ -55,6 +60,8 @@ type account struct {
 	// be. nil until Jobs are counted.
 	question *question
 	ledger   decide.Ledger
+	// arrivals tell since when messages wait that have no Job yet.
+	arrivals decide.Arrivals
 	// posted are the Jobs at the ledger's last posting.
 	posted map[types.UID]mark
 }

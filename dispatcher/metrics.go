@@ -28,6 +28,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	object, ofTrigger := []string{"namespace", "scaledjob"}, []string{"namespace", "scaledjob", "trigger"}
 	quick := prometheus.ExponentialBuckets(0.0005, 2, 15) // 0.5 ms to 8 s
 	short := prometheus.ExponentialBuckets(0.001, 2, 18)  // 1 ms to 131 s
+	waits := prometheus.ExponentialBuckets(0.001, 2, 28)  // 1 ms to 37 h
 	long := prometheus.ExponentialBuckets(1, 2, 18)       // 1 s to 36 h
 	m := &Metrics{
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -52,7 +53,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 			Name: "longhaul_jobs_finished_total", Help: "Jobs that finished while this manager followed them, by outcome: succeeded or failed.",
 		}, append(ofTrigger, "outcome")),
 		seenToCreated: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "longhaul_message_seen_to_job_created_seconds", Help: "From the reading that showed a message to the creation of its Job.", Buckets: short,
+			Name: "longhaul_message_seen_to_job_created_seconds", Help: "From the reading that first showed a message to the creation of its Job.", Buckets: waits,
 		}, object),
 		createdToRunning: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "longhaul_job_created_to_running_seconds", Help: "From a Job's creation to its pod's running.", Buckets: short,
@@ -94,8 +95,11 @@ func (m *Metrics) active(of types.NamespacedName, starting, running int) {
 	m.jobsActive.WithLabelValues(of.Namespace, of.Name, "running").Set(float64(running))
 }
 
-func (m *Metrics) dispatched(of types.NamespacedName, name string, sinceSeen time.Duration) {
+func (m *Metrics) dispatched(of types.NamespacedName, name string) {
 	m.jobsDispatched.WithLabelValues(of.Namespace, of.Name, name).Inc()
+}
+
+func (m *Metrics) waited(of types.NamespacedName, sinceSeen time.Duration) {
 	m.seenToCreated.WithLabelValues(of.Namespace, of.Name).Observe(max(0, sinceSeen.Seconds()))
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/history"
 	"github.com/longhaul-dev/longhaul/jobtemplate"
 )
 
@@ -36,6 +37,9 @@ type observation struct {
 	backlogs map[string]trigger.Observation
 	answered map[string]bool
 	revision string
+	// recording says that a history is kept, and trouble why records cannot be stored; nil while they can.
+	recording bool
+	trouble   error
 }
 
 // observe makes every read of a pass: Jobs first, then the backlog.
@@ -58,13 +62,17 @@ func (c *Controller) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 		revision: revision,
 	}
 	for _, job := range jobs {
-		pods, err := c.podsOf(ctx, job)
-		if err != nil {
-			return nil, err
+		var pods []*corev1.Pod
+		// Kept Jobs may be thousands, and nothing of theirs is up to their pods any more.
+		if _, _, finished := history.Finished(job); !finished {
+			if pods, err = c.podsOf(ctx, job); err != nil {
+				return nil, err
+			}
 		}
 		o.census.jobs = append(o.census.jobs, stateOf(job, pods, sj.Spec.Strategy.PendingPodConditions))
 	}
 	o.at = c.Clock.Now()
+	c.observeRecords(o)
 	m.sight(o)
 	m.missLast(sj, o)
 	if o.settled, err = c.observeExpected(ctx, sj, m, jobs, o.at); err != nil {
@@ -77,6 +85,19 @@ func (c *Controller) observe(ctx context.Context, sj *v1alpha1.ScaledJob, m *mem
 		c.observeLast(sj, o)
 	}
 	return o, nil
+}
+
+// observeRecords looks which finished Jobs are not recorded yet.
+func (c *Controller) observeRecords(o *observation) {
+	if o.recording = c.Records != nil; !o.recording {
+		return
+	}
+	o.trouble = c.Records.Trouble()
+	for i := range o.census.jobs {
+		j := &o.census.jobs[i]
+		_, _, finished := history.Finished(j.job)
+		j.unstored = finished && !c.Records.Stored(j.job.UID)
+	}
 }
 
 // sight notes since when Jobs have been seen to run.
@@ -263,7 +284,7 @@ func (c *Controller) observeExpected(ctx context.Context, sj *v1alpha1.ScaledJob
 // jobsOf lists a ScaledJob's Jobs. They are its own by their controller's UID; labels, which users may set, say nothing.
 func (c *Controller) jobsOf(ctx context.Context, sj *v1alpha1.ScaledJob) ([]*batchv1.Job, error) {
 	var list batchv1.JobList
-	if err := c.Client.List(ctx, &list, client.InNamespace(sj.Namespace), client.MatchingFields{indexController: string(sj.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.Client.List(ctx, &list, client.InNamespace(sj.Namespace), client.MatchingFields{IndexController: string(sj.UID)}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the Jobs of ScaledJob %s: %w", sj.Name, err)
 	}
 	jobs := make([]*batchv1.Job, len(list.Items))
@@ -276,7 +297,7 @@ func (c *Controller) jobsOf(ctx context.Context, sj *v1alpha1.ScaledJob) ([]*bat
 // podsOf lists a Job's pods.
 func (c *Controller) podsOf(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod, error) {
 	var list corev1.PodList
-	if err := c.Client.List(ctx, &list, client.InNamespace(job.Namespace), client.MatchingFields{indexController: string(job.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.Client.List(ctx, &list, client.InNamespace(job.Namespace), client.MatchingFields{IndexController: string(job.UID)}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the pods of Job %s: %w", job.Name, err)
 	}
 	pods := make([]*corev1.Pod, len(list.Items))

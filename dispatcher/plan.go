@@ -1,9 +1,11 @@
 package dispatcher
 
 import (
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher/decide"
@@ -18,6 +20,9 @@ const (
 	// keptAtLeast is how long a Job is kept after its creation, whatever the limits: its name is what refuses a second
 	// manager with an old view, which leader election lets live for some 15 seconds.
 	keptAtLeast = 30 * time.Second
+	// keptUnstored is how many finished Jobs of one ScaledJob are kept at most, beyond the limits, until their records are
+	// stored. Beyond that they are cleared away, and their records wait in the manager's memory alone.
+	keptUnstored = 1000
 	// lookAgain is when a pass runs at the latest, should everything that ought to bring one about have failed.
 	lookAgain = 2 * time.Minute
 )
@@ -28,10 +33,10 @@ type plan struct {
 	decided bool
 	reason  string
 	orders  []jobtemplate.Order
-	// seen is when the backlog was read that the orders rest on.
-	seen time.Time
 	// replace are unfinished Jobs of an older template, forget finished Jobs beyond the limits.
 	replace, forget []*batchv1.Job
+	// unstored is how many of those to forget go although their records are not stored.
+	unstored int
 	// waits are what cron triggers have due, in Jobs not dispatched yet.
 	waits map[string]int64
 	// again is when something is due; zero where nothing is.
@@ -65,6 +70,7 @@ func (m *memory) plan(sj *v1alpha1.ScaledJob, o *observation) *plan {
 		p.sooner(o.at.Add(doubtAfter))
 		return p
 	}
+	m.watchArrivals(sj, o)
 	due := m.planSchedules(sj, o, p)
 	p.forget = m.planForgetting(sj, o, p)
 	if m.mayReplace(sj, o) && m.allRead(o) {
@@ -76,7 +82,49 @@ func (m *memory) plan(sj *v1alpha1.ScaledJob, o *observation) *plan {
 	if m.mayDispatch(sj, o) && m.answersSuffice(sj, o, p) {
 		m.planOrders(sj, o, p, due)
 	}
+	m.planRun(sj, o, p)
 	return p
+}
+
+// planRun sees to the Job that a user asked for: one of those dispatched anyway, or else one more. Suspending does not hold
+// it back.
+func (m *memory) planRun(sj *v1alpha1.ScaledJob, o *observation, p *plan) {
+	request := sj.Annotations[v1alpha1.AnnotationRun]
+	for _, j := range o.census.jobs {
+		if request != "" && j.job.Annotations[jobtemplate.AnnotationRun] == request {
+			m.lastRun = request
+		}
+	}
+	if request == "" || len(request) > v1alpha1.MaxRunRequest || request == sj.Status.LastRunRequest || request == m.lastRun {
+		return
+	}
+	full := o.census.active() >= int(*sj.Spec.MaxParallelism) && !strings.HasPrefix(request, v1alpha1.ForcedRun)
+	switch {
+	case len(p.orders) > 0:
+		p.orders[0].Run = request
+	case full, o.at.Before(m.refusal.until):
+	default:
+		m.lastSequence++
+		order := jobtemplate.Order{Sequence: m.lastSequence, Run: request}
+		if s := o.forOneMore(sj); s != nil {
+			order.Trigger, order.Queue = s.name, s.queue
+		}
+		p.orders, p.reason = append(p.orders, order), "asked for by the annotation "+v1alpha1.AnnotationRun
+	}
+}
+
+// forOneMore is the trigger that a Job is for which no trigger asks for: the first that is a queue, else the first; nil where
+// Jobs are for all of them.
+func (o *observation) forOneMore(sj *v1alpha1.ScaledJob) *source {
+	if sj.Spec.Combine != v1alpha1.CombineSum {
+		return nil
+	}
+	for i := range o.sources {
+		if s := &o.sources[i]; s.queued() {
+			return s
+		}
+	}
+	return &o.sources[0]
 }
 
 // answersSuffice says whether enough triggers have answered to decide.
@@ -113,13 +161,7 @@ func (m *memory) planOrders(sj *v1alpha1.ScaledJob, o *observation, p *plan, due
 	}
 	for i := range o.sources {
 		s := &o.sources[i]
-		if s.queued() && o.answered[s.name] {
-			p.seen = later(p.seen, o.backlogs[s.name].At)
-		}
 		in.Triggers = append(in.Triggers, m.known(sj, s, o, p))
-	}
-	if p.seen.IsZero() {
-		p.seen = o.at
 	}
 	m.awaitSettling(sj, o, p)
 	queues := map[string]string{}
@@ -133,7 +175,9 @@ func (m *memory) planOrders(sj *v1alpha1.ScaledJob, o *observation, p *plan, due
 			m.lastSequence++
 			order := jobtemplate.Order{Sequence: m.lastSequence, Trigger: share.Trigger, Queue: queues[share.Trigger]}
 			if int64(i) < p.waits[share.Trigger] {
-				order.ScheduledTime = due[share.Trigger]
+				order.ScheduledTime, order.Seen = due[share.Trigger], due[share.Trigger]
+			} else {
+				order.Seen = m.seenSince(o, share.Trigger)
 			}
 			p.orders = append(p.orders, order)
 		}
@@ -164,9 +208,40 @@ func (m *memory) known(sj *v1alpha1.ScaledJob, s *source, o *observation, p *pla
 			t.Held = last.Backlog.Held
 			t.Starting = decide.StartingHeld(n.notRunning, n.running, n.runningUnsettled, t.Held, t.MessagesPerJob)
 		}
+		a.arrivals.See(t.Waiting-t.Starting, t.Waiting, last.At)
 	}
 	t.NotRunning, t.Running, t.Pending = n.notRunning, n.running, n.pending
 	return t
+}
+
+// watchArrivals notes since when messages wait, also while no Job could be dispatched for them.
+func (m *memory) watchArrivals(sj *v1alpha1.ScaledJob, o *observation) {
+	for i := range o.sources {
+		s := &o.sources[i]
+		last := o.backlogs[s.name]
+		if !s.queued() || last.At.IsZero() || last.Err != nil {
+			continue
+		}
+		least := last.Backlog.Waiting - int64(s.count(sj, o).unsettled)*s.perJob()
+		m.account(s.name).arrivals.See(least, last.Backlog.Waiting, last.At)
+	}
+}
+
+// seenSince is when the message, or the first of the messages, of the next Job was first seen to wait. A Job that is for a
+// message of every trigger waits for the one that came first.
+func (m *memory) seenSince(o *observation, trigger string) time.Time {
+	var first time.Time
+	for i := range o.sources {
+		s := &o.sources[i]
+		if !s.queued() || (trigger != "" && trigger != s.name) {
+			continue
+		}
+		since, ok := m.account(s.name).arrivals.Take(s.perJob())
+		if ok && (first.IsZero() || since.Before(first)) {
+			first = since
+		}
+	}
+	return first
 }
 
 // awaitSettling has a pass run when the next Job settles, while messages wait that may be for it.
@@ -221,11 +296,13 @@ func (m *memory) followSchedule(sj *v1alpha1.ScaledJob, name string, now time.Ti
 }
 
 // planForgetting lists the finished Jobs beyond the limits whose going loses nothing: the status tells what only they
-// did, and no one with an old view can try their names again.
+// did, no one with an old view can try their names again, and their records are stored. Of those that only wait for their
+// records, the oldest beyond a bound go nevertheless.
 func (m *memory) planForgetting(sj *v1alpha1.ScaledJob, o *observation, p *plan) []*batchv1.Job {
-	jobs := make([]*batchv1.Job, 0, len(o.census.jobs))
+	jobs, unstored := make([]*batchv1.Job, 0, len(o.census.jobs)), map[types.UID]bool{}
 	for _, j := range o.census.jobs {
 		jobs = append(jobs, j.job)
+		unstored[j.job.UID] = j.unstored
 	}
 	recorded := map[string]time.Time{}
 	for _, t := range sj.Status.Triggers {
@@ -233,7 +310,7 @@ func (m *memory) planForgetting(sj *v1alpha1.ScaledJob, o *observation, p *plan)
 			recorded[t.Name] = t.LastScheduleTime.Time
 		}
 	}
-	var forget []*batchv1.Job
+	var forget, waiting []*batchv1.Job
 	for _, job := range history.Beyond(jobs, history.Limits{
 		Succeeded: int(*sj.Spec.SuccessfulJobsHistoryLimit),
 		Failed:    int(*sj.Spec.FailedJobsHistoryLimit),
@@ -243,14 +320,18 @@ func (m *memory) planForgetting(sj *v1alpha1.ScaledJob, o *observation, p *plan)
 		due := job.CreationTimestamp.Add(keptAtLeast)
 		switch {
 		case sequence > sj.Status.LastSequence:
+		case m.lastRun != "" && m.lastRun != sj.Status.LastRunRequest && job.Annotations[jobtemplate.AnnotationRun] == m.lastRun:
 		case scheduled && at.After(recorded[job.Labels[jobtemplate.LabelTrigger]]):
 		case o.at.Before(due):
 			p.sooner(due)
+		case unstored[job.UID]:
+			waiting = append(waiting, job)
 		default:
 			forget = append(forget, job)
 		}
 	}
-	return forget
+	p.unstored = max(0, len(waiting)-keptUnstored)
+	return append(forget, waiting[:p.unstored]...)
 }
 
 // allRead says whether every trigger has been read with success since it was last changed.

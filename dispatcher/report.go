@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -50,7 +51,7 @@ func (c *Controller) report(ctx context.Context, sj *v1alpha1.ScaledJob, m *memo
 	if m.refusal.err != nil {
 		p.sooner(m.refusal.until)
 	}
-	c.measure(sj, m, o, p, done)
+	c.measure(sj, m, o, done)
 	next := sj.DeepCopy()
 	next.Status = statusOf(sj, m, o, p, done)
 	if equality.Semantic.DeepEqual(sj.Status, next.Status) {
@@ -98,6 +99,7 @@ func (c *Controller) announce(before, after *v1alpha1.ScaledJob, m *memory, p *p
 		condition := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionSuspended)
 		c.Recorder.Eventf(after, nil, corev1.EventTypeNormal, condition.Reason, "Suspend", "%s", condition.Message)
 	}
+	c.announceRecorded(before, after)
 	c.announceDispatch(after, m, p, done, now)
 	if len(m.reported.unreported) > 0 {
 		if due := m.reported.failure.Add(failureGap); now.Before(due) {
@@ -106,6 +108,20 @@ func (c *Controller) announce(before, after *v1alpha1.ScaledJob, m *memory, p *p
 		}
 		c.Recorder.Eventf(after, nil, corev1.EventTypeWarning, "JobsFailed", "Follow", "%s failed", listed(m.reported.unreported))
 		m.reported.failure, m.reported.unreported = now, nil
+	}
+}
+
+// announceRecorded sends an event when records can no longer be stored, when Jobs are cleared away in spite of it, and when
+// they can be again.
+func (c *Controller) announceRecorded(before, after *v1alpha1.ScaledJob) {
+	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionRecorded)
+	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionRecorded)
+	switch {
+	case is == nil, was == nil && is.Status == metav1.ConditionTrue, was != nil && was.Reason == is.Reason:
+	case is.Status == metav1.ConditionTrue:
+		c.Recorder.Eventf(after, nil, corev1.EventTypeNormal, is.Reason, "Record", "%s", is.Message)
+	default:
+		c.Recorder.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "Record", "%s", is.Message)
 	}
 }
 
@@ -133,13 +149,16 @@ func listed(names []string) string {
 
 // measure brings the metrics up to date, and notes Jobs that failed for an event. Of Jobs that came before this manager
 // only what happens from now on is measured.
-func (c *Controller) measure(sj *v1alpha1.ScaledJob, m *memory, o *observation, p *plan, done dispatched) {
+func (c *Controller) measure(sj *v1alpha1.ScaledJob, m *memory, o *observation, done dispatched) {
 	name := types.NamespacedName{Namespace: sj.Namespace, Name: sj.Name}
 	now := c.Clock.Now()
 	starting, running := o.census.phases()
 	c.Metrics.active(name, starting+len(done.created), running)
 	for _, order := range done.created {
-		c.Metrics.dispatched(name, order.Trigger, done.at.Sub(p.seen))
+		c.Metrics.dispatched(name, order.Trigger)
+		if !order.Seen.IsZero() {
+			c.Metrics.waited(name, done.at.Sub(order.Seen))
+		}
 	}
 	for i := range o.sources {
 		s := &o.sources[i]

@@ -144,7 +144,9 @@ func TestMetricsAreThoseOfTheDocuments(t *testing.T) {
 	}
 	want := map[string]string{}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(longhaul_\\w+)` \\| (\\w+) \\|").FindAllStringSubmatch(string(document), -1) {
-		want[row[1]] = row[2]
+		if !strings.HasPrefix(row[1], "longhaul_history_") { // the recorder's
+			want[row[1]] = row[2]
+		}
 	}
 	story(t, func(t *testing.T, w *world) {
 		families, err := burst(w).metrics.Gather()

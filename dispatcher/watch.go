@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -34,8 +35,13 @@ type Waker struct {
 // Wake has a pass run over a ScaledJob. It does not block. Before the Controller runs it does nothing: the first pass is
 // yet to come then.
 func (w *Waker) Wake(owner trigger.Owner) {
+	w.WakeScaledJob(types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name})
+}
+
+// WakeScaledJob does the same, for whoever knows ScaledJobs and no triggers.
+func (w *Waker) WakeScaledJob(name types.NamespacedName) {
 	if queue := w.queue.Load(); queue != nil {
-		(*queue).Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}})
+		(*queue).Add(reconcile.Request{NamespacedName: name})
 	}
 }
 
@@ -57,7 +63,7 @@ func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager, w *
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("scaledjob").
-		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.ScaledJob{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, asksForRun()))).
 		Owns(&batchv1.Job{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(c.ofPod)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(c.ofSecret)).
@@ -70,6 +76,13 @@ func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager, w *
 		b = b.WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.ofNamespace))
 	}
 	return b.Complete(c)
+}
+
+// asksForRun lets changes through by which a user asks for a Job.
+func asksForRun() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRun] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRun]
+	}}
 }
 
 // ofPod is the ScaledJob whose Job a pod is of. A cache that cannot be read has nothing to wake for: what it shows when it

@@ -68,7 +68,8 @@ func TestWhatTheSourceDefinesIsTold(t *testing.T) {
 		source, define, document, written string
 	}{
 		"metrics":           {"dispatcher/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
-		"flags":             {"cmd/longhaul/settings.go", `Var\(&s\.\w+, "([a-z-]+)"`, "install.md", "^[|] `--%s` "},
+		"history's metrics": {"history/recorder/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
+		"flags":             {"cmd/longhaul/settings.go", `Var\(&s\.[\w.]+, "([a-z-]+)"`, "install.md", "^[|] `--%s` "},
 		"condition reasons": {"api/v1alpha1/status_types.go", `Reason\w+ += "(\w+)"`, "conditions.md", "^[|] [[]?`%s`"},
 		"condition types":   {"api/v1alpha1/status_types.go", `Condition\w+ += "(\w+)"`, "conditions.md", "^## %s$"},
 		"labels":            {"jobtemplate/jobtemplate.go", `v1alpha1\.Group \+ "/([a-z-]+)"`, "scaledjob.md", "^[|] .*`longhaul[.]dev/%s` "},

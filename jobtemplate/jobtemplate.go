@@ -35,6 +35,14 @@ const (
 	// AnnotationQueue is the annotation that tells for which queue a Job was dispatched, so that one whose trigger was edited
 	// since is known; absent where a Job is for several or for none.
 	AnnotationQueue = v1alpha1.Group + "/queue"
+	// AnnotationSeen is the annotation that tells when the Job's message was first seen to wait, in RFC 3339 with fractions.
+	AnnotationSeen = v1alpha1.Group + "/seen"
+	// AnnotationCreated is the annotation that tells when the Job was made, in RFC 3339 with fractions: its creation timestamp
+	// is cut to the second.
+	AnnotationCreated = v1alpha1.Group + "/created"
+	// AnnotationRun is the annotation that tells which request of a user a Job is for: the value of the ScaledJob's annotation
+	// of the same name.
+	AnnotationRun = v1alpha1.AnnotationRun
 	// AnnotationScheduledTime is the annotation that holds a Job's scheduled time, in RFC 3339.
 	AnnotationScheduledTime = v1alpha1.Group + "/scheduled-time"
 )
@@ -49,6 +57,10 @@ type Order struct {
 	Queue string
 	// ScheduledTime is the time of the schedule that the Job is for; zero where it is for a message.
 	ScheduledTime time.Time
+	// Run is the request of a user that the Job is for; empty where it is for none.
+	Run string
+	// Seen is when the message was first seen to wait, Created when the Job is made; zero where they are not known.
+	Seen, Created time.Time
 }
 
 // Name is the name of the Job with a sequence: six digits, more when they no longer suffice.
@@ -84,6 +96,14 @@ func Job(owner *v1alpha1.ScaledJob, revision string, o Order) *batchv1.Job {
 	}
 	if !o.ScheduledTime.IsZero() {
 		annotations[AnnotationScheduledTime] = o.ScheduledTime.UTC().Format(time.RFC3339)
+	}
+	if o.Run != "" {
+		annotations[AnnotationRun] = o.Run
+	}
+	for annotation, at := range map[string]time.Time{AnnotationSeen: o.Seen, AnnotationCreated: o.Created} {
+		if !at.IsZero() {
+			annotations[annotation] = at.UTC().Format(time.RFC3339Nano)
+		}
 	}
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
@@ -135,4 +155,29 @@ func Sequence(job *batchv1.Job) (int64, bool) {
 func ScheduledTime(job *batchv1.Job) (time.Time, bool) {
 	t, err := time.Parse(time.RFC3339, job.Annotations[AnnotationScheduledTime])
 	return t, err == nil
+}
+
+// Seen is when a Job's message was first seen to wait; zero where that is not known.
+func Seen(job *batchv1.Job) time.Time {
+	return moment(job.Annotations[AnnotationSeen])
+}
+
+// clocksApart is how far a manager's clock may be from the API server's for its word to be taken for the exact moment.
+const clocksApart = 2 * time.Second
+
+// Created is when a Job was made: to the fraction of a second, where its creation timestamp bears that out.
+func Created(job *batchv1.Job) time.Time {
+	cut := job.CreationTimestamp.UTC()
+	if exact := moment(job.Annotations[AnnotationCreated]); exact.Sub(cut).Abs() < clocksApart {
+		return exact
+	}
+	return cut
+}
+
+func moment(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC()
 }

@@ -50,6 +50,18 @@ type ScaledJobList struct {
 	Items           []ScaledJob `json:"items"`
 }
 
+// AnnotationRun on a ScaledJob asks for one Job now, whether a message waits or not: each new value for one, of up to
+// MaxRunRequest characters, such as the time at which it is set. It waits for a free slot, unless the value begins with
+// ForcedRun.
+const AnnotationRun = Group + "/run"
+
+const (
+	// ForcedRun begins a value of AnnotationRun that does not wait for a free slot.
+	ForcedRun = "force/"
+	// MaxRunRequest is how long a value of AnnotationRun may be.
+	MaxRunRequest = 100
+)
+
 // ScaledJobSpec says what to run, for which triggers, and within which limits.
 //
 // +kubebuilder:validation:XValidation:rule="self.minParallelism <= self.maxParallelism",message="minParallelism must not exceed maxParallelism: it is part of the cap, not beside it; lower minParallelism or raise maxParallelism",fieldPath=".minParallelism"
@@ -132,6 +144,12 @@ type ScaledJobSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	FailedJobsHistoryLimit *int32 `json:"failedJobsHistoryLimit,omitempty"`
+
+	// historyRetention says how long the records of Jobs stay in the history, long after the Jobs themselves are cleared
+	// away. Daily totals stay when the records go. Default 30 days for Jobs that succeeded, and 180 for all others.
+	// +optional
+	// +default={"succeeded":{"maxAgeDays":30},"failed":{"maxAgeDays":180}}
+	HistoryRetention *HistoryRetention `json:"historyRetention,omitempty"`
 
 	// suspend stops dispatching. Running Jobs go on, and so does clearing away. Default false.
 	// +optional
@@ -217,6 +235,39 @@ type CustomStrategy struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	RunningJobPercentage *int32 `json:"runningJobPercentage,omitempty"`
+}
+
+// HistoryRetention says how long the records of Jobs stay in the history.
+//
+// +kubebuilder:validation:MinProperties=0
+type HistoryRetention struct {
+	// succeeded is for the records of Jobs that succeeded. Default maxAgeDays: 30.
+	// +optional
+	// +default={"maxAgeDays":30}
+	Succeeded *RetentionLimit `json:"succeeded,omitempty"`
+
+	// failed is for the records of Jobs that failed, were cancelled or replaced. Default maxAgeDays: 180.
+	// +optional
+	// +default={"maxAgeDays":180}
+	Failed *RetentionLimit `json:"failed,omitempty"`
+}
+
+// RetentionLimit bounds records by age, by number, or by both. A record goes when it is beyond either.
+//
+// +kubebuilder:validation:MinProperties=0
+// +kubebuilder:validation:XValidation:rule="has(self.maxAgeDays) || has(self.maxRecords)",message="must bound the records' age or number: give maxAgeDays, maxRecords or both, or remove it for the default"
+type RetentionLimit struct {
+	// maxAgeDays is how many days after the Job's end its record goes, from 1 to 36500. Without it age is no reason.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=36500
+	MaxAgeDays int32 `json:"maxAgeDays,omitempty"`
+
+	// maxRecords is how many records are kept, the newest, from 1 to 100000000. Without it their number is no reason.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000000
+	MaxRecords int32 `json:"maxRecords,omitempty"`
 }
 
 // RolloutStrategy says what an edit of the Job template does to Jobs that exist.

@@ -11,6 +11,8 @@ const (
 	ConditionActive = "Active"
 	// ConditionSuspended says whether spec.suspend holds dispatching.
 	ConditionSuspended = "Suspended"
+	// ConditionRecorded says whether the records of Jobs are stored as they should be; absent where no history is kept.
+	ConditionRecorded = "Recorded"
 )
 
 // The reasons of condition Ready. The first that applies is shown.
@@ -48,6 +50,17 @@ const (
 	ReasonSuspendedBySpec = "SuspendedBySpec"
 	// ReasonNotSuspended: False. spec.suspend is not set.
 	ReasonNotSuspended = "NotSuspended"
+)
+
+// Reasons of the condition Recorded.
+const (
+	// ReasonRecordsStored: True. Records of Jobs are stored.
+	ReasonRecordsStored = "RecordsStored"
+	// ReasonStoreUnavailable: False. The store cannot be written. Finished Jobs are kept until their records can be stored.
+	ReasonStoreUnavailable = "StoreUnavailable"
+	// ReasonClearedUnstored: False. The store cannot be written, and so many finished Jobs waited for it that some were
+	// cleared away. Their records wait in the manager's memory: a restart before the store is back loses them.
+	ReasonClearedUnstored = "ClearedUnstored"
 )
 
 // ScaledJobStatus is what the manager last saw and did. It is written when something changed, at most once a second.
@@ -105,6 +118,12 @@ type ScaledJobStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	LastSequence int64 `json:"lastSequence,omitempty"`
+
+	// lastRunRequest is the value of the annotation longhaul.dev/run for which a Job was last created.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=100
+	LastRunRequest string `json:"lastRunRequest,omitempty"`
 
 	// triggers are what each trigger last showed.
 	// +optional

@@ -30,6 +30,7 @@ import (
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/history/store"
 )
 
 // run runs the manager until the context ends: then it finishes the batch in hand and gives up the lease.
@@ -56,7 +57,14 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	if err := addDispatcher(ctx, mgr, s, selector); err != nil {
+	kept, err := s.history.open(ctx)
+	if err != nil {
+		return err
+	}
+	if kept != nil {
+		defer kept.Close()
+	}
+	if err := addDispatcher(ctx, mgr, s, selector, kept); err != nil {
 		return err
 	}
 	if err := addProbes(mgr); err != nil {
@@ -143,13 +151,30 @@ func caching(namespaces []string) (cache.Options, error) {
 	return options, nil
 }
 
-// slimPod drops from a cached pod what no pass reads.
+// slimPod drops from a cached pod what no pass and no record reads.
 func slimPod(o any) (any, error) {
 	if pod, ok := o.(*corev1.Pod); ok {
 		pod.ManagedFields, pod.Annotations = nil, nil
-		pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
+		pod.Spec = corev1.PodSpec{
+			NodeName:       pod.Spec.NodeName,
+			InitContainers: slimContainers(pod.Spec.InitContainers),
+			Containers:     slimContainers(pod.Spec.Containers),
+		}
 	}
 	return o, nil
+}
+
+// slimContainers keeps of containers what records tell.
+func slimContainers(containers []corev1.Container) []corev1.Container {
+	var slim []corev1.Container
+	for i := range containers {
+		c := &containers[i]
+		slim = append(slim, corev1.Container{
+			Name: c.Name, Image: c.Image, RestartPolicy: c.RestartPolicy,
+			Resources: corev1.ResourceRequirements{Requests: c.Resources.Requests},
+		})
+	}
+	return slim
 }
 
 // slimJob drops from a cached Job what no pass reads; of other people's Jobs, nearly all.
@@ -167,7 +192,7 @@ func slimJob(o any) (any, error) {
 }
 
 // addDispatcher wires the dispatcher: who reads the triggers, and who acts on what they show.
-func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector labels.Selector) error {
+func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector labels.Selector, kept *store.Store) error {
 	measured, err := dispatcher.NewMetrics(metrics.Registry)
 	if err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
@@ -177,7 +202,7 @@ func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector l
 	if err := mgr.Add(meter); err != nil {
 		return fmt.Errorf("adding the meter: %w", err)
 	}
-	c := dispatcher.New(dispatcher.Options{
+	o := dispatcher.Options{
 		Client:              mgr.GetClient(),
 		Live:                mgr.GetAPIReader(),
 		Meter:               meter,
@@ -187,7 +212,15 @@ func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector l
 		Metrics:             measured,
 		CreationConcurrency: s.creationConcurrency,
 		NamespaceSelector:   selector,
-	})
+	}
+	records, err := addHistory(mgr, s, kept, o.Selects, waker)
+	if err != nil {
+		return fmt.Errorf("adding the history: %w", err)
+	}
+	if records != nil {
+		o.Records = records
+	}
+	c := dispatcher.New(o)
 	if err := c.SetupWithManager(ctx, mgr, waker, s.passes); err != nil {
 		return fmt.Errorf("adding the dispatcher: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
@@ -115,7 +116,7 @@ func TestOfOtherPeoplesJobsOnlyTheMetadataIsKept(t *testing.T) {
 	}
 }
 
-func TestOfPodsAllIsKeptThatPassesRead(t *testing.T) {
+func TestOfPodsAllIsKeptThatPassesAndRecordsRead(t *testing.T) {
 	t.Parallel()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -123,12 +124,23 @@ func TestOfPodsAllIsKeptThatPassesRead(t *testing.T) {
 			ManagedFields:   []metav1.ManagedFieldsEntry{{Manager: "kubelet"}},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "transcode-000007", UID: "job", Controller: ptr.To(true)}},
 		},
-		Spec:   corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+		Spec: corev1.PodSpec{
+			NodeName: "n", ServiceAccountName: "s",
+			InitContainers: []corev1.Container{{Name: "i", Image: "i", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}},
+			Containers: []corev1.Container{{
+				Name: "c", Image: "i", Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "secret"}},
+				Resources: corev1.ResourceRequirements{
+					Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")},
+					Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")},
+				},
+			}},
+		},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
 	}
 	want := pod.DeepCopy()
 	want.ManagedFields, want.Annotations = nil, nil
-	want.Spec = corev1.PodSpec{NodeName: "n"}
+	want.Spec.ServiceAccountName = ""
+	want.Spec.Containers[0].Env, want.Spec.Containers[0].Resources.Limits = nil, nil
 	if diff := cmp.Diff(want, slimmed(t, slimPod, pod)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

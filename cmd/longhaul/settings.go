@@ -30,6 +30,7 @@ type settings struct {
 	passes                  int
 	logLevel                string
 	logFormat               string
+	history                 historySettings
 }
 
 func (s *settings) addFlags(f *pflag.FlagSet) {
@@ -45,6 +46,11 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&s.burst, "kube-api-burst", 500, "requests at once to the API server beyond --kube-api-qps")
 	f.IntVar(&s.creationConcurrency, "creation-concurrency", 32, "Jobs to create at a time")
 	f.IntVar(&s.passes, "concurrent-passes", 16, "ScaledJobs to look at concurrently")
+	f.StringVar(&s.history.kind, "history", historySQLite, "where records of Jobs are kept: sqlite, postgres, or off for nowhere")
+	f.StringVar(&s.history.file, "history-file", "", "SQLite's file; by default longhaul/history.db under $XDG_STATE_HOME, else under ~/.local/state")
+	f.StringVar(&s.history.maxSize, "history-max-size", "2Gi", "how large SQLite's file may grow before the oldest records go; 0 for no bound")
+	f.StringVar(&s.history.postgresURI, "history-postgres-uri-file", "", "file that holds PostgreSQL's connection string, such as postgres://user:password@host/longhaul")
+	f.BoolVar(&s.history.logTails, "history-log-tails", true, "keep the last 4 KiB of the log of an attempt that failed")
 	f.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "format of the log: text or json")
 }
@@ -68,7 +74,7 @@ func (s *settings) check() error {
 			return fmt.Errorf("--namespaces has %q, which is no namespace's name: separate names with single commas, such as video,audio", n)
 		}
 	}
-	return nil
+	return s.history.check()
 }
 
 // namespaceFile is where a pod finds the name of its namespace, and where controller-runtime looks for that of the lease.

@@ -58,6 +58,7 @@ func defaults() settings {
 		passes:              16,
 		logLevel:            "info",
 		logFormat:           "text",
+		history:             historySettings{kind: "sqlite", maxSize: "2Gi", logTails: true},
 	}
 }
 
@@ -83,12 +84,17 @@ func TestEachFlagSetsWhatItSays(t *testing.T) {
 		{"kube-api-burst", "1", func(s *settings) { s.burst = 1 }},
 		{"creation-concurrency", "2", func(s *settings) { s.creationConcurrency = 2 }},
 		{"concurrent-passes", "3", func(s *settings) { s.passes = 3 }},
+		{"history", "off", func(s *settings) { s.history.kind = "off" }},
+		{"history-file", "/h", func(s *settings) { s.history.file = "/h" }},
+		{"history-max-size", "1Gi", func(s *settings) { s.history.maxSize = "1Gi" }},
+		{"history-postgres-uri-file", "/p", func(s *settings) { s.history.postgresURI = "/p" }},
+		{"history-log-tails", "false", func(s *settings) { s.history.logTails = false }},
 		{"log-level", "debug", func(s *settings) { s.logLevel = "debug" }},
 		{"log-format", "json", func(s *settings) { s.logFormat = "json" }},
 	} {
 		want := defaults()
 		c.set(&want)
-		if diff := cmp.Diff(want, parsed(t, "--"+c.flag+"="+c.value), cmp.AllowUnexported(settings{})); diff != "" {
+		if diff := cmp.Diff(want, parsed(t, "--"+c.flag+"="+c.value), cmp.AllowUnexported(settings{}, historySettings{})); diff != "" {
 			t.Errorf("--%s=%s (-want +got)\n%s", c.flag, c.value, diff)
 		}
 		delete(untested, c.flag)
@@ -101,7 +107,7 @@ func TestEachFlagSetsWhatItSays(t *testing.T) {
 func TestTheDefaultsAreAccepted(t *testing.T) {
 	t.Parallel()
 	s := parsed(t)
-	if diff := cmp.Diff(defaults(), s, cmp.AllowUnexported(settings{})); diff != "" {
+	if diff := cmp.Diff(defaults(), s, cmp.AllowUnexported(settings{}, historySettings{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if err := s.check(); err != nil {

@@ -91,7 +91,7 @@ func (c *cluster) startManager(ctx context.Context, set *parts.Set) error {
 		return err
 	}
 	manager, err := set.Start("longhaul", exec.Command(filepath.Join(c.programs.bin, "longhaul"), "--kubeconfig", c.kubeconfig(),
-		"--health-probe-bind-address", probes, "--metrics-bind-address", c.metrics))
+		"--health-probe-bind-address", probes, "--metrics-bind-address", c.metrics, "--history-file", filepath.Join(c.dir, "history.db")))
 	if err != nil {
 		return err
 	}

@@ -104,6 +104,9 @@ func build(ctx context.Context, assets string) (*stage, error) {
 	return s, err
 }
 
+// history is the file that holds the records of all Jobs of all scenarios.
+func (s *stage) history() string { return filepath.Join(s.dir, "history.db") }
+
 func (s *stage) bin(name string) string { return filepath.Join(s.dir, "bin", name) }
 
 func (s *stage) startPlane(ctx context.Context, assets string) error {
@@ -162,7 +165,7 @@ func (s *stage) command(program string, arguments ...string) *exec.Cmd {
 
 // run starts a command that writes to a log.
 func (s *stage) run(command *exec.Cmd, log string) error {
-	file, err := os.OpenFile(s.log(log), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(s.log(log), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -218,7 +221,10 @@ type manager struct {
 // startManager runs the manager until the test is over.
 func (s *stage) startManager(t *testing.T, name string, flags ...string) *manager {
 	t.Helper()
-	flags = append([]string{"--kubeconfig", s.kubeconfig, "--metrics-bind-address", "0", "--health-probe-bind-address", "0"}, flags...)
+	flags = append([]string{
+		"--kubeconfig", s.kubeconfig, "--metrics-bind-address", "0", "--health-probe-bind-address", "0",
+		"--history-file", s.history(),
+	}, flags...)
 	m := &manager{command: s.command(s.bin("longhaul"), flags...), log: strings.ReplaceAll(t.Name(), "/", "-") + "-" + name}
 	if err := s.run(m.command, m.log); err != nil {
 		t.Fatal(err)

@@ -74,6 +74,7 @@ func startManager(t *testing.T, binary, kubeconfig string, flags ...string) *pro
 		"--kubeconfig=" + kubeconfig,
 		"--leader-elect", "--leader-election-namespace=" + system,
 		"--metrics-bind-address=" + m.metrics, "--health-probe-bind-address=" + m.health,
+		"--history-file=" + filepath.Join(t.TempDir(), "history.db"),
 		"--log-format=json", "--log-level=debug",
 	}, flags...)...)
 	m.cmd.Stdout, m.cmd.Stderr = log, log

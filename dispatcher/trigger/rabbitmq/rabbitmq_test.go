@@ -45,8 +45,8 @@ func TestReadingGoesOnWhenTheBrokerIsBack(t *testing.T) {
 	for how, end := range map[string]func(context.Context, *broker.RabbitMQ) error{
 		"from a stop": func(_ context.Context, rabbit *broker.RabbitMQ) error { return rabbit.Stop() },
 		"from a crash": func(ctx context.Context, rabbit *broker.RabbitMQ) error {
-			// RabbitMQ notes on disk within half a second that a quorum queue is new: one that is newer does not survive.
-			if _, err := rabbit.Ctl(ctx, "eval", "[dets:sync(Table) || Table <- dets:all()]."); err != nil {
+			// RabbitMQ notes on disk within half a second that a queue is new: one that is newer does not survive.
+			if _, err := rabbit.Ctl(ctx, "eval", "[dets:sync(Table) || Table <- dets:all()], ok = mnesia:sync_log()."); err != nil {
 				return err
 			}
 			return rabbit.Kill()
