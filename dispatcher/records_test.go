@@ -37,7 +37,7 @@ func (w *world) recording(r *records) *manager {
 
 func TestNoJobIsClearedAwayBeforeItsRecordIsStored(t *testing.T) {
 	t.Parallel()
-	story(t, func(t *testing.T, w *world) {
+	story(t, func(_ *testing.T, w *world) {
 		kept := &records{unstored: true}
 		m := w.recording(kept)
 		w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { *sj.Spec.SuccessfulJobsHistoryLimit = 1 }))

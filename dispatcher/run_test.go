@@ -65,7 +65,7 @@ func TestARequestRunsOneJobThoughNoMessageWaits(t *testing.T) {
 
 func TestARequestedJobIsKeptUntilTheStatusTellsThatItRan(t *testing.T) {
 	t.Parallel()
-	story(t, func(t *testing.T, w *world) {
+	story(t, func(_ *testing.T, w *world) {
 		m := w.manager()
 		w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { *sj.Spec.SuccessfulJobsHistoryLimit = 0 }))
 		m.settle()
@@ -118,7 +118,7 @@ func TestARequestIsForAMessageThatWaitsWhereThereIsOne(t *testing.T) {
 
 func TestARequestedJobTakesItsMessageLikeAnyOther(t *testing.T) {
 	t.Parallel()
-	story(t, func(t *testing.T, w *world) {
+	story(t, func(_ *testing.T, w *world) {
 		m := w.manager()
 		w.apply(newScaledJob())
 		m.settle()
@@ -136,7 +136,7 @@ func TestARequestedJobTakesItsMessageLikeAnyOther(t *testing.T) {
 
 func TestARequestWaitsForASlotUnlessItIsForced(t *testing.T) {
 	t.Parallel()
-	story(t, func(t *testing.T, w *world) {
+	story(t, func(_ *testing.T, w *world) {
 		m := w.manager()
 		w.apply(newScaledJob(parallelism(0, 2)))
 		w.broker.set(videos, 2, 0)
@@ -163,7 +163,7 @@ func TestARequestWaitsForASlotUnlessItIsForced(t *testing.T) {
 
 func TestARequestRunsAJobOfASuspendedScaledJob(t *testing.T) {
 	t.Parallel()
-	story(t, func(t *testing.T, w *world) {
+	story(t, func(_ *testing.T, w *world) {
 		m := w.manager()
 		w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { *sj.Spec.Suspend = true }))
 		w.broker.set(videos, 5, 0)
@@ -177,7 +177,7 @@ func TestARequestRunsAJobOfASuspendedScaledJob(t *testing.T) {
 
 func TestARequestThatIsTooLongIsNone(t *testing.T) {
 	t.Parallel()
-	story(t, func(t *testing.T, w *world) {
+	story(t, func(_ *testing.T, w *world) {
 		m := w.manager()
 		w.apply(newScaledJob())
 		w.ask(strings.Repeat("x", v1alpha1.MaxRunRequest+1))

@@ -428,9 +428,10 @@ func (r *Recorder) Flush(ctx context.Context) (again time.Duration, err error) {
 			return 0, err
 		}
 		r.Metrics.saved(len(records), r.Clock.Since(began))
+		r.note(nil)
 		r.saved(due)
 	}
-	r.note(nil)
+	r.relax()
 	return again, nil
 }
 
@@ -516,11 +517,32 @@ func (r *Recorder) saved(stored []version) {
 	}
 }
 
-// note notes how saving went last.
+// note notes how saving went last. When trouble begins or ends all ScaledJobs are to tell.
 func (r *Recorder) note(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	turned := (err == nil) != (r.failure == nil)
 	r.failure = err
+	if !turned {
+		return
+	}
+	all := map[types.NamespacedName]bool{}
+	for _, e := range r.entries {
+		all[types.NamespacedName{Namespace: e.record.Namespace, Name: e.record.ScaledJob}] = true
+	}
+	for scaledJob := range all {
+		r.Wake(scaledJob)
+	}
+}
+
+// relax ends trouble where nothing is left to be saved.
+func (r *Recorder) relax() {
+	r.mu.Lock()
+	idle := len(r.dirty) == 0
+	r.mu.Unlock()
+	if idle {
+		r.note(nil)
+	}
 }
 
 // ask has the store tell what it holds of Jobs that were there before this manager watched.

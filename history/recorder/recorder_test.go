@@ -363,6 +363,43 @@ func TestWhileTheStoreIsDownNothingCountsAsRecordedAndNothingIsLost(t *testing.T
 	}
 }
 
+func TestTroubleEndsWhenSomethingIsStoredAndAllAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	running := w.job(1)
+	w.see(r, running, w.pod(running, "a"))
+	w.flush(r)
+	w.woken = nil
+	w.store.fail(errors.New("no space left on device"))
+	w.see(r, w.job(2))
+	if _, err := r.Flush(t.Context()); err == nil {
+		t.Fatal("the store does not fail")
+	}
+	if len(w.woken) == 0 {
+		t.Error("trouble begins, and no ScaledJob is told")
+	}
+	// An end that waits for its pod is nothing that was stored.
+	w.store.fail(nil)
+	w.flush(r)
+	w.store.fail(errors.New("no space left on device"))
+	w.see(r, w.job(3))
+	_, _ = r.Flush(t.Context())
+	w.see(r, w.finish(running, batchv1.JobFailed))
+	for range 3 {
+		_, _ = r.Flush(t.Context())
+	}
+	if r.Trouble() == nil {
+		t.Error("all is said to be well though nothing was stored")
+	}
+	w.woken = nil
+	w.store.fail(nil)
+	w.flush(r)
+	if r.Trouble() != nil || len(w.woken) == 0 {
+		t.Errorf("the store is back: trouble %v, woken %v", r.Trouble(), w.woken)
+	}
+}
+
 func TestAManagerThatComesBackRecordsWhatHappenedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

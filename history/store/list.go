@@ -26,6 +26,8 @@ type Query struct {
 	Outcome   history.Outcome
 	Category  history.Category
 	MessageID string
+	// Trigger is a trigger's name.
+	Trigger string
 	// Search is words, as the package comment says. A text without any word, but for blanks, is found nowhere.
 	Search string
 	// Since and Until bound the time of creation, to the millisecond: it is not before Since and before Until.
@@ -45,6 +47,9 @@ type Page struct {
 
 // List is a page of records. A query that cannot be is an ErrBadQuery.
 func (s *Store) List(ctx context.Context, query Query) (Page, error) {
+	if err := s.ready(ctx); err != nil {
+		return Page{}, fmt.Errorf("listing records: %w", err)
+	}
 	w, err := windowOf(query)
 	if err != nil {
 		return Page{}, err
@@ -115,7 +120,7 @@ type filter struct {
 
 // find is the ids of a page, and one more where there is one, newest first.
 func (s *Store) find(ctx context.Context, query Query, w window) ([]int64, error) {
-	terms, searching := termsOf(query.Search)
+	terms, searching := termsOf(query.Search + " " + query.Trigger)
 	if searching && len(terms) == 0 || w.after+1 >= w.before {
 		return nil, nil
 	}
@@ -123,10 +128,16 @@ func (s *Store) find(ctx context.Context, query Query, w window) ([]int64, error
 	if err != nil || nothing {
 		return nil, err
 	}
+	if searching {
+		return s.search(ctx, query, f, w, terms)
+	}
+	return s.filtered(ctx, query, f, w)
+}
+
+// filtered is find without a search.
+func (s *Store) filtered(ctx context.Context, query Query, f filter, w window) ([]int64, error) {
 	more := w.limit + 1
 	switch {
-	case searching:
-		return column[int64](ctx, s, s.read, s.search, s.match(append(terms, f.terms()...)), w.after, w.before, more, key(query.MessageID))
 	case query.MessageID != "":
 		return s.ofMessage(ctx, query.MessageID, f, w)
 	case f.scaledJobs == nil && f.kinds == nil:

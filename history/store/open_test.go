@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -103,16 +104,23 @@ func TestNoErrorHasThePassword(t *testing.T) {
 		"hunter2",
 	} {
 		s, err := store.Open(t.Context(), store.Options{PostgreSQL: connection})
-		if err == nil {
+		if err == nil { // the server may be there later
+			_, err = s.List(t.Context(), store.Query{})
 			s.Close()
-			t.Errorf("%s is opened", connection)
+		}
+		if err == nil {
+			t.Errorf("%s is read", connection)
 		} else if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), "hunter2") {
 			t.Errorf("%s: %v", connection, err)
 		}
 	}
 	server := shared.Server(t)
 	user, rest, _ := strings.Cut(server.URI(), "@")
-	_, err := store.Open(t.Context(), store.Options{PostgreSQL: user + "hunter2@" + rest})
+	s, err := store.Open(t.Context(), store.Options{PostgreSQL: user + "hunter2@" + rest})
+	if err == nil {
+		_, err = s.List(t.Context(), store.Query{})
+		s.Close()
+	}
 	if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), strings.Split(user, ":")[2]) {
 		t.Error(err)
 	}
@@ -237,4 +245,64 @@ func TestADatabaseThatGoesAwayAndComesBackIsUsedAgain(t *testing.T) {
 			t.Errorf("%d records", n)
 		}
 	}
+}
+
+func TestADatabaseThatIsNotThereYetIsUsedWhenItIs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]func(t *testing.T) (at place, back func() error){
+		"a file that another has locked": func(t *testing.T) (place, func() error) {
+			t.Helper()
+			at := place{store.Options{SQLite: filepath.Join(t.TempDir(), "history.db")}, true}
+			other := open(t, at)
+			if err := other.BackTo(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			tx, err := other.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at, tx.Rollback
+		},
+		"a server that does not run": func(t *testing.T) (place, func() error) {
+			t.Helper()
+			server := postgrestest.Start(t, postgres.Options{})
+			if err := server.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			return place{store.Options{PostgreSQL: server.URI()}, false}, func() error { return server.Start(t.Context()) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at, back := c(t)
+			s := open(t, at)
+			if err := s.Save(t.Context(), []history.Record{full()}); err == nil {
+				t.Error("it saves")
+			}
+			if _, err := s.List(t.Context(), store.Query{}); err == nil {
+				t.Error("what cannot be read reads as nothing")
+			}
+			if err := back(); err != nil {
+				t.Fatal(err)
+			}
+			save(t, s, full())
+			expectJobs(t, list(t, s, store.Query{}), full().Job)
+		})
+	}
+}
+
+func TestAnotherStoreInTheProcessKeepsItsLocks(t *testing.T) {
+	t.Parallel()
+	at := place{store.Options{SQLite: filepath.Join(t.TempDir(), "history.db")}, true}
+	s := open(t, at)
+	save(t, s, succeeded(active("transcode", 1, noon)))
+	second := open(t, at)
+	// Another process that closes the file takes away its log, unless it sees that this one has it open.
+	reader := exec.Command("go", "run", "./testdata/touch", at.SQLite)
+	if output, err := reader.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	save(t, s, succeeded(active("transcode", 2, noon.Add(time.Second))))
+	save(t, second, succeeded(active("transcode", 3, noon.Add(2*time.Second))))
+	expectJobs(t, list(t, open(t, at), store.Query{}), "transcode-3", "transcode-2", "transcode-1")
 }

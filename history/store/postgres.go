@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 )
@@ -52,6 +53,11 @@ func postgreSQL() dialect {
 		ORDER BY id %[1]s LIMIT $5) AS found ORDER BY found.id %[1]s LIMIT $5`
 	return dialect{
 		name: "postgres",
+		// What does not connect today may tomorrow: it is not there yet, its name is not known, a password is to be changed.
+		away: func(err error) bool {
+			var said *pgconn.ConnectError
+			return errors.As(err, &said)
+		},
 		// 5068 is "LH" in ASCII's upside. A lock is for all of a database, and each schema may have a store.
 		exclusive: "SELECT pg_advisory_xact_lock(5068, hashtext(current_schema()))",
 		statement: func(text string) string {
@@ -67,7 +73,7 @@ func postgreSQL() dialect {
 			SELECT id FROM record WHERE message_id = $2 AND message_id <> '' AND scaled_job = s.value AND id > $3 AND id < $4
 			AND ($6::bigint[] IS NULL OR kind = ANY ($6::bigint[])) ORDER BY id DESC LIMIT $5) AS found
 			ORDER BY found.id DESC LIMIT $5`,
-		search: `SELECT id FROM record WHERE words @@ $1::tsquery AND id > $2 AND id < $3 AND ($5 = '' OR message_id = $5)
+		matches: `SELECT id FROM record WHERE words @@ $1::tsquery AND id > $2 AND id < $3 AND ($5 = '' OR message_id = $5)
 			ORDER BY id DESC LIMIT $4`,
 		match: matchPostgreSQL,
 	}

@@ -28,6 +28,9 @@ type Limit struct {
 // Prune deletes the ended records of a ScaledJob that are beyond a limit, and returns how many; on an error too, as those
 // before it are gone. Records whose Jobs exist are kept. Roll-ups stay.
 func (s *Store) Prune(ctx context.Context, namespace, scaledJob string, keep Retention, now time.Time, exists func(uid string) bool) (int, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, fmt.Errorf("pruning the records of %s/%s: %w", namespace, scaledJob, err)
+	}
 	n, err := s.prune(ctx, namespace, scaledJob, keep, now, exists)
 	if err != nil {
 		return n, fmt.Errorf("pruning the records of %s/%s: %w", namespace, scaledJob, err)

@@ -15,6 +15,9 @@ import (
 
 // Known are the records of Jobs with these UIDs, 1000 at most, as far as there are any, newest first.
 func (s *Store) Known(ctx context.Context, uids []string) ([]history.Record, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, fmt.Errorf("reading records: %w", err)
+	}
 	if len(uids) > MaxBatch {
 		return nil, fmt.Errorf("reading records: %d at once are more than %d", len(uids), MaxBatch)
 	}
@@ -32,6 +35,9 @@ func (s *Store) Known(ctx context.Context, uids []string) ([]history.Record, err
 // Unfinished are records that have not ended, oldest first, limit at most. Where there may be more, next is what the
 // following call is given as after; else it is 0. The first call is given 0.
 func (s *Store) Unfinished(ctx context.Context, after int64, limit int) (records []history.Record, next int64, err error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, 0, fmt.Errorf("reading unfinished records: %w", err)
+	}
 	if limit < 1 || limit > MaxBatch {
 		return nil, 0, fmt.Errorf("%w: %d records are not between 1 and %d", ErrBadQuery, limit, MaxBatch)
 	}
@@ -53,6 +59,9 @@ func (s *Store) Unfinished(ctx context.Context, after int64, limit int) (records
 // Get is the record of a ScaledJob with a sequence: the newest, as a ScaledJob that is created again begins anew at 1. It is
 // ErrNotFound where there is none.
 func (s *Store) Get(ctx context.Context, namespace, scaledJob string, sequence int64) (history.Record, error) {
+	if err := s.ready(ctx); err != nil {
+		return history.Record{}, fmt.Errorf("reading record %d of %s/%s: %w", sequence, namespace, scaledJob, err)
+	}
 	records, err := s.records(ctx, `SELECT document FROM record WHERE scaled_job = (
 		SELECT id FROM scaled_job WHERE namespace = $1 AND name = $2) AND sequence = $3 ORDER BY id DESC LIMIT 1`,
 		clean(namespace), clean(scaledJob), sequence)
@@ -72,6 +81,9 @@ type Name struct {
 
 // ScaledJobs are all that ever had a record, by namespace and name.
 func (s *Store) ScaledJobs(ctx context.Context) ([]Name, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, fmt.Errorf("reading the names of ScaledJobs: %w", err)
+	}
 	var all []Name
 	err := s.each(ctx, s.read, "SELECT namespace, name FROM scaled_job", nil, func(scan func(...any) error) error {
 		var n Name

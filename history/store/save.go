@@ -17,6 +17,9 @@ import (
 // It may be repeated after any error, also where that leaves open whether records were saved. Other writers are waited for,
 // on SQLite for some seconds.
 func (s *Store) Save(ctx context.Context, records []history.Record) error {
+	if err := s.ready(ctx); err != nil {
+		return fmt.Errorf("saving %d records: %w", len(records), err)
+	}
 	if len(records) == 0 {
 		return nil
 	}

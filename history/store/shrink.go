@@ -12,6 +12,9 @@ const vacuumPages = 2000
 // whose Job exists. Then what is free goes back to the file system. It returns how many records it deleted, on an error too.
 // Where nothing more may go the file stays larger. PostgreSQL's size is not bounded here: there it does nothing.
 func (s *Store) Shrink(ctx context.Context, maxBytes int64, exists func(uid string) bool) (int, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, fmt.Errorf("shrinking the store to %d bytes: %w", maxBytes, err)
+	}
 	if !s.isFile {
 		return 0, nil
 	}

@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 
-	_ "modernc.org/sqlite" // the driver
+	driver "modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
 )
 
 const (
@@ -32,12 +35,9 @@ func openSQLite(_ context.Context, path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of %s: %w", path, err)
 	}
-	// SQLite would let others read it, and says little of why it cannot be opened.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // whoever runs the program names the file
-	if err != nil {
+	if err := makeFile(path); err != nil {
 		return nil, fmt.Errorf("the file and its folder must be ours to write: %w", err)
 	}
-	file.Close()
 	common := []string{"busy_timeout(5000)"}
 	write, err := sql.Open("sqlite", sqliteURI(path, "immediate", append(common,
 		// Two that only count for a file that is still empty.
@@ -61,6 +61,23 @@ func openSQLite(_ context.Context, path string) (*Store, error) {
 	}, nil
 }
 
+// makeFile makes a file that is missing, as SQLite would let others read it. One that is there is not opened: closing it would
+// give up all locks of this process on it, which another store may hold.
+func makeFile(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // whoever runs the program names the file
+	if err == nil {
+		return file.Close()
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: path, Err: syscall.EISDIR}
+	}
+	return err
+}
+
 func sqliteURI(path, lock string, pragmas ...string) string {
 	u := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_pragma": pragmas, "_txlock": {lock}, "_error_rc": {"1"}}.Encode()}
 	return u.String()
@@ -73,8 +90,13 @@ func sqlite() dialect {
 			WHERE scaled_job = s.value AND kind = k.value AND id > $3 AND id < $4 ORDER BY id %[1]s LIMIT $5))) AS found
 		ORDER BY found.value %[1]s LIMIT $5`
 	return dialect{
-		name:      "sqlite",
-		isFile:    true,
+		name:   "sqlite",
+		isFile: true,
+		// Somebody else has it locked for longer than is waited for.
+		away: func(err error) bool {
+			var said *driver.Error
+			return errors.As(err, &said) && said.Code()&0xff == sqlitelib.SQLITE_BUSY
+		},
 		statement: func(text string) string { return lists.ReplaceAllString(text, "json_each($2)") },
 		list: func(list any) (any, error) {
 			text, err := json.Marshal(list)
@@ -88,7 +110,7 @@ func sqlite() dialect {
 				WHERE message_id = $2 AND message_id <> '' AND scaled_job = s.value AND id > $3 AND id < $4
 				AND ($6 IS NULL OR kind IN (SELECT value FROM json_each($6))) ORDER BY id DESC LIMIT $5))) AS found
 			ORDER BY found.value DESC LIMIT $5`,
-		search: `SELECT rowid FROM search WHERE search MATCH $1 AND rowid > $2 AND rowid < $3
+		matches: `SELECT rowid FROM search WHERE search MATCH $1 AND rowid > $2 AND rowid < $3
 			AND ($5 = '' OR EXISTS (SELECT 1 FROM record WHERE id = search.rowid AND message_id = $5))
 			ORDER BY rowid DESC LIMIT $4`,
 		match:  matchSQLite,

@@ -51,6 +51,9 @@ type Finished struct {
 // day are gone, it counts whole if its noon is within the time, and else not at all. In the series, parts of an hour or
 // longer take each hour of a roll-up as one, by its middle; so do shorter ones where records are gone.
 func (s *Store) Stats(ctx context.Context, query StatsQuery) (Stats, error) {
+	if err := s.ready(ctx); err != nil {
+		return Stats{}, fmt.Errorf("reading statistics: %w", err)
+	}
 	if !query.From.Before(query.To) || query.Buckets < 0 || query.Buckets > MaxBatch {
 		return Stats{}, fmt.Errorf("%w: statistics need a time that begins before it ends, and 0 to %d parts", ErrBadQuery, MaxBatch)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 )
 
 var (
@@ -35,9 +36,13 @@ type Store struct {
 	dialect
 	write, read *sql.DB
 	close       func() error
+
+	mu       sync.Mutex
+	migrated bool
 }
 
 // Open opens a store and brings its database up to date. The context limits how long that takes, not how long it is open.
+// Where the database is merely away, which may end, the store is open all the same: its methods fail until it is back.
 func Open(ctx context.Context, options Options) (*Store, error) {
 	if (options.SQLite == "") == (options.PostgreSQL == "") {
 		return nil, errors.New("opening the store: either a file for SQLite or a connection string for PostgreSQL is needed")
@@ -50,10 +55,24 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", told, err)
 	}
-	if err := s.migrate(ctx); err != nil {
+	if err := s.ready(ctx); err != nil && !s.away(err) {
 		return nil, fmt.Errorf("opening the store %s: %w", told, errors.Join(err, s.Close()))
 	}
 	return s, nil
+}
+
+// ready brings the database up to date, once it can.
+func (s *Store) ready(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.migrated {
+		return nil
+	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	s.migrated = true
+	return nil
 }
 
 // Close lets the database go. Calls that are under way may fail.
@@ -70,6 +89,8 @@ type dialect struct {
 	name string
 	// isFile says that the database is a file, whose size may be bounded.
 	isFile bool
+	// away says of an error that the database is there no longer, or not yet.
+	away func(error) bool
 	// exclusive keeps other writers out until the transaction is over; empty where beginning one does that.
 	exclusive string
 	// statement is a statement in words of the database. As written it may use numbers($1) AS n and texts($1) AS t, tables
@@ -85,9 +106,9 @@ type dialect struct {
 	newest, oldest string
 	// messages are likewise those of scaled jobs $1 with the message $2, of kinds $6 unless that is null.
 	messages string
-	// search are the ids of records with the words $1, above $2 and below $3, $4 at most, with the message $5 unless that is
+	// matches are the ids of records with the words $1, above $2 and below $3, $4 at most, with the message $5 unless that is
 	// empty.
-	search string
+	matches string
 	// match is the parameter for words.
 	match func(terms []term) string
 	// forget removes from the search index the records with the ids $1; empty where that goes with the record.

@@ -54,7 +54,7 @@ type result struct {
 	Ratio        float64 `json:"ratio"`
 	// P95 is what 95 of 100 take at most, where it was looked at.
 	P95 float64 `json:"p95Milliseconds,omitempty"`
-	Of           int     `json:"of"`
+	Of  int     `json:"of"`
 }
 
 func report(b *testing.B, name string, measured, limit []time.Duration) {
@@ -158,6 +158,7 @@ func begin(b *testing.B) *stage {
 		b.Fatalf("building the manager: %v: %s", err, output)
 	}
 	manager := exec.Command(program, "--kubeconfig", kubeconfig, "--metrics-bind-address", "0", "--health-probe-bind-address", "0",
+		"--history-file", filepath.Join(dir, "history.db"),
 		"--kube-api-qps", "5000", "--kube-api-burst", "5000", "--creation-concurrency", fmt.Sprint(atOnce))
 	if err := manager.Start(); err != nil {
 		b.Fatal(err)

@@ -111,19 +111,18 @@ func (c *container) prepare(ctx context.Context) (*plan, bool) {
 
 // start starts a run, which is written down first: a process node that ends right after it will know of it.
 func (c *container) start(plan *plan) (*process.Process, error) {
+	log, logErr := c.pod.folder.openRun(c.spec.Name, plan.run) // before anybody knows of the run, and asks for it
+	if logErr == nil {
+		defer log.Close()
+	}
 	program, err := environment.FindProgram(plan.args[0], plan.variables.Get("PATH"), plan.folder)
 	noteErr := c.pod.note(func() {
 		c.record.Run(plan.id, metav1.Now())
 		c.record.Ready = c.spec.ReadinessProbe == nil
 	})
-	if err := cmp.Or(noteErr, err); err != nil {
+	if err := cmp.Or(noteErr, logErr, err); err != nil {
 		return nil, err
 	}
-	log, err := c.pod.folder.openRun(c.spec.Name, plan.run)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
 	return c.pod.node.spawner.Start(process.Launch{
 		Path: program, Args: plan.args, Env: plan.variables.List(), Dir: plan.folder, Output: log,
 	})

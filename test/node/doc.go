@@ -11,6 +11,7 @@
 //   - A run is one process of a container, from start to end. Before a run starts it is written down in the pod's folder,
 //     so that a process node that is started again knows of all that ran. What it does not know the end of counts as
 //     killed, and no container of a finished pod runs again.
+//   - The endpoint is where the API server asks the node for the log of a run, which is the file that the run writes to.
 //   - The ending of a pod is the order to stop, with a time by which it must have happened. That time only moves closer.
 //     A pod whose object is gone, and every pod when the process node ends, is killed: there is nobody left to tell.
 //

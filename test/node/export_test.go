@@ -1,7 +1,11 @@
 package node
 
 import (
+	"context"
+	"net/http"
 	"net/netip"
+	"net/url"
+	"os"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -42,4 +46,18 @@ func Believe(probe *corev1.Probe, answers []bool) []bool {
 		believed = append(believed, s.next(answer))
 	}
 	return believed
+}
+
+// SendLog writes of a log what the parameters of a request ask for.
+func SendLog(ctx context.Context, w http.ResponseWriter, path string, query url.Values, runs func() bool) error {
+	q, err := parseLogQuery(query)
+	if err != nil {
+		return err
+	}
+	log, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	return q.send(ctx, w, log, runs)
 }

@@ -2,11 +2,13 @@ package node_test
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -21,6 +23,9 @@ const role = "PROCESS_NODE_TEST_ROLE"
 
 // server is the API server of all tests, or nil if there is none to be had.
 var server *rest.Config
+
+// clients is the authority by which nodes know it. They take it for the server's own.
+var clients *authority
 
 // kubeconfig is what the command needs to reach it.
 var kubeconfig []byte
@@ -43,11 +48,23 @@ func run(m *testing.M) int {
 		return m.Run()
 	}
 	environment := &envtest.Environment{}
+	folder, err := os.MkdirTemp("", "process-node-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	authority, err := introduce(environment, folder)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "making the API server's certificate:", err)
+		return 1
+	}
 	config, err := environment.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "starting the API server:", err)
 		return 1
 	}
+	config.CAData = append(config.CAData, authority...)
 	server, kubeconfig = config, environment.KubeConfig
 	code := m.Run()
 	if err := environment.Stop(); err != nil {
@@ -55,6 +72,27 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return code
+}
+
+// introduce gives the API server a certificate by which nodes know it, and returns that of the authority.
+func introduce(environment *envtest.Environment, folder string) ([]byte, error) {
+	var err error
+	if clients, err = newAuthority(); err != nil {
+		return nil, err
+	}
+	certificate, key, err := clients.sign(apiServerName, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		return nil, err
+	}
+	arguments := environment.ControlPlane.GetAPIServer().Configure().Set("kubelet-preferred-address-types", "InternalIP")
+	for name, content := range map[string][]byte{"certificate": certificate, "key": key} {
+		file := filepath.Join(folder, name)
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			return nil, err
+		}
+		arguments.Set("kubelet-client-"+name, file)
+	}
+	return clients.pem()
 }
 
 // serveWeb listens on the pod's address. It answers 200 to the path of a file in its folder, 404 otherwise, and writes the

@@ -65,6 +65,7 @@ type node struct {
 	addresses *addressPool
 	spawner   *process.Spawner
 	graves    *graveyard
+	port      int // of the endpoint
 
 	working sync.WaitGroup
 
@@ -189,12 +190,18 @@ func (n *node) podsFolder() string { return filepath.Join(n.Dir, "pods") }
 
 // serve registers the node, watches pods, and returns when ctx has ended and everything with it.
 func (n *node) serve(ctx context.Context) error {
+	bound := newPodStore(func(p *corev1.Pod) { n.seen(ctx, p) }, n.gone)
+	bound.first = n.claimAddresses
+	endpoint, err := newEndpoint(ctx, n, bound)
+	if err != nil {
+		return err
+	}
+	defer endpoint.close(ctx)
+	n.port = endpoint.port
 	if err := n.register(ctx); err != nil {
 		return err
 	}
 	var watching sync.WaitGroup
-	bound := newPodStore(func(p *corev1.Pod) { n.seen(ctx, p) }, n.gone)
-	bound.first = n.claimAddresses
 	binder := n.newBinder()
 	unbound := newPodStore(binder.add, func(*corev1.Pod) {})
 	watching.Go(func() { n.watch(ctx, "spec.nodeName="+n.Name, bound) })

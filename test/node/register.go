@@ -89,6 +89,7 @@ func (n *node) object() *corev1.Node {
 				{Type: corev1.NodeInternalIP, Address: hostAddress},
 				{Type: corev1.NodeHostName, Address: n.Name},
 			},
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(n.port)}},
 			Conditions: []corev1.NodeCondition{{
 				Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "ProcessNodeReady",
 				Message:           "the process node runs commands, not images",

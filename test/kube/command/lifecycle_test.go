@@ -2,8 +2,12 @@ package command_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -31,6 +35,38 @@ func TestControllersActOnWhatIsCreated(t *testing.T) {
 	})
 	p.kubectl(t, "create", "namespace", "passing")
 	p.kubectl(t, "delete", "namespace", "passing", "--timeout="+patience.String())
+}
+
+func TestTheNodeIsAskedForLogsByWhoHasACertificate(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	p.start(t)
+	authorities := x509.NewCertPool()
+	authorities.AppendCertsFromPEM([]byte(readFile(t, p.dir+"/pki/ca.crt")))
+	asked := make(chan string, 1)
+	node := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.TLS.PeerCertificates[0].Subject.CommonName + " " + r.URL.Path
+		fmt.Fprintln(w, "written")
+	}))
+	node.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: authorities}
+	node.StartTLS()
+	t.Cleanup(node.Close)
+
+	_, port, _ := net.SplitHostPort(node.Listener.Addr().String())
+	objects := t.TempDir() + "/objects.yaml"
+	writeFile(t, objects, `
+{apiVersion: v1, kind: Node, metadata: {name: played}, status: {daemonEndpoints: {kubeletEndpoint: {Port: `+port+`}}, addresses: [
+  {type: Hostname, address: nowhere.invalid}, {type: InternalIP, address: 127.0.0.1}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {nodeName: played, containers: [{name: main, image: none}]}}
+`)
+	p.kubectl(t, "create", "--filename="+objects)
+	if log := p.kubectl(t, "logs", "web"); log != "written" {
+		t.Fatalf("the log is %q", log)
+	}
+	if got, want := <-asked, "kube-apiserver-kubelet-client /containerLogs/default/web/main"; got != want {
+		t.Errorf("the node was asked by %q, want %q", got, want)
+	}
 }
 
 func TestServiceAccountMayDoWhatItsRoleAllows(t *testing.T) {

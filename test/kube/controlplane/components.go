@@ -84,6 +84,10 @@ func (f folder) apiServer(p ports, auditPolicy string) component {
 		"--tls-cert-file=" + f.path("pki", "serving.crt"),
 		"--tls-private-key-file=" + f.path("pki", "serving.key"),
 		"--token-auth-file=" + f.path("pki", "tokens.csv"),
+		// Nodes are asked for logs at their addresses: nothing makes a node's name known here.
+		"--kubelet-preferred-address-types=InternalIP",
+		"--kubelet-client-certificate=" + f.path("pki", "kubelet-client.crt"),
+		"--kubelet-client-key=" + f.path("pki", "kubelet-client.key"),
 		"--authorization-mode=RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file=" + f.path("pki", "serviceaccount.key"),

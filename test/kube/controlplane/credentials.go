@@ -25,6 +25,9 @@ const (
 	managerUser = "system:kube-controller-manager"
 )
 
+// kubeletClient is the name by which nodes know the API server when it asks for logs: the same as kubeadm's.
+const kubeletClient = "kube-apiserver-kubelet-client"
+
 // serviceIP is what the Service kubernetes gets: the first address of serviceIPRange.
 const (
 	serviceIPRange = "10.0.0.0/24"
@@ -40,7 +43,7 @@ type credentials struct {
 
 // credentials reads the folder's keys and tokens and makes them the first time.
 func (f folder) credentials(now time.Time) (credentials, error) {
-	_, err := os.Stat(f.path("pki"))
+	_, err := os.Stat(f.path("pki", "kubelet-client.crt")) // which earlier versions did not make
 	if errors.Is(err, fs.ErrNotExist) {
 		err = f.makeCredentials(now)
 	}
@@ -67,13 +70,17 @@ func (f folder) credentials(now time.Time) (credentials, error) {
 	return credentials{caCertificate: ca, adminToken: rows[0][0], managerToken: rows[1][0]}, nil
 }
 
-// makeCredentials writes a whole pki directory or none. The authority's key is not kept: it signs one certificate.
+// makeCredentials writes a whole pki directory or none. The authority's key is not kept: it signs two certificates.
 func (f folder) makeCredentials(now time.Time) error {
 	authorityKey, err := newKey()
 	if err != nil {
 		return err
 	}
 	servingKey, err := newKey()
+	if err != nil {
+		return err
+	}
+	clientKey, err := newKey()
 	if err != nil {
 		return err
 	}
@@ -87,6 +94,8 @@ func (f folder) makeCredentials(now time.Time) error {
 	serving.KeyUsage, serving.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	serving.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(serviceIP)}
 	serving.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
+	client := certificate(kubeletClient, now)
+	client.KeyUsage, client.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 
 	files := map[string][]byte{}
 	if files["ca.crt"], err = sign(authority, authority, authorityKey, authorityKey); err != nil {
@@ -98,6 +107,12 @@ func (f folder) makeCredentials(now time.Time) error {
 	if files["serving.key"], err = encodeKey(servingKey); err != nil {
 		return err
 	}
+	if files["kubelet-client.crt"], err = sign(client, authority, clientKey, authorityKey); err != nil {
+		return err
+	}
+	if files["kubelet-client.key"], err = encodeKey(clientKey); err != nil {
+		return err
+	}
 	if files["serviceaccount.key"], err = encodeKey(accountKey); err != nil {
 		return err
 	}
@@ -106,7 +121,7 @@ func (f folder) makeCredentials(now time.Time) error {
 	return f.writeDirectory("pki", files)
 }
 
-// writeDirectory puts a directory of files in place at once.
+// writeDirectory puts a directory of files in place at once, instead of one that there may be.
 func (f folder) writeDirectory(name string, files map[string][]byte) error {
 	temporary, err := os.MkdirTemp(string(f), "."+name+"-")
 	if err != nil {
@@ -118,7 +133,7 @@ func (f folder) writeDirectory(name string, files map[string][]byte) error {
 			return fmt.Errorf("writing %s: %w", file, err)
 		}
 	}
-	if err := os.Rename(temporary, f.path(name)); err != nil {
+	if err := errors.Join(os.RemoveAll(f.path(name)), os.Rename(temporary, f.path(name))); err != nil {
 		return fmt.Errorf("putting %s in place: %w", name, err)
 	}
 	return nil
