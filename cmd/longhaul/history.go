@@ -146,13 +146,10 @@ func addHistory(mgr ctrl.Manager, s settings, kept *store.Store, selects recorde
 	)
 }
 
-// logTails reads the ends of logs. A line may be of any length, so as many lines are asked for as a tail may have at most,
-// and no more is read than a few lines' worth of it.
+// logTails reads the ends of logs. A line may be of any length, and the API server cuts a log at its end, not at its beginning;
+// so as many lines are asked for as an end may have, and the end of those is kept.
 func logTails(clientset kubernetes.Interface) recorder.LogReader {
-	const (
-		lines = 200
-		bytes = 1 << 20
-	)
+	const lines = 200
 	return func(ctx context.Context, namespace, pod, container string) (string, error) {
 		stream, err := clientset.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{
 			Container: container, TailLines: ptr.To[int64](lines),
@@ -161,7 +158,23 @@ func logTails(clientset kubernetes.Interface) recorder.LogReader {
 			return "", err
 		}
 		defer stream.Close()
-		text, err := io.ReadAll(io.LimitReader(stream, bytes))
-		return string(text[max(0, len(text)-2*history.LogTail):]), err
+		return lastOf(stream, 2*history.LogTail) // a record keeps whole lines of it
+	}
+}
+
+// lastOf is the end of what is read, so many bytes at most. No more than twice as many are held.
+func lastOf(r io.Reader, most int) (string, error) {
+	var end []byte
+	part := make([]byte, most)
+	for {
+		n, err := r.Read(part)
+		end = append(end, part[:n]...)
+		end = append(end[:0], end[max(0, len(end)-most):]...)
+		if errors.Is(err, io.EOF) {
+			return string(end), nil
+		}
+		if err != nil {
+			return string(end), err
+		}
 	}
 }
