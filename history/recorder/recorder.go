@@ -498,13 +498,16 @@ func (r *Recorder) saved(stored []version) {
 	defer r.mu.Unlock()
 	wake := map[types.NamespacedName]bool{}
 	for _, v := range stored {
-		e, ok := r.entries[v.uid]
+		e, ok := r.dirty[v.uid]
 		if !ok {
 			continue
 		}
 		e.saved = v.version
 		if e.saved == e.version {
 			delete(r.dirty, v.uid)
+		}
+		if r.entries[v.uid] != e {
+			continue // given up already: a log came late
 		}
 		if e.gone {
 			r.shed(v.uid, e)

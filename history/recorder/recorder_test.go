@@ -53,8 +53,9 @@ type world struct {
 // flaky is a store that can be told to fail.
 type flaky struct {
 	*store.Store
-	mu   sync.Mutex
-	down error
+	mu    sync.Mutex
+	down  error
+	saves int
 }
 
 func (f *flaky) fail(err error) {
@@ -73,6 +74,9 @@ func (f *flaky) Save(ctx context.Context, records []history.Record) error {
 	if err := f.failing(); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	f.saves++
+	f.mu.Unlock()
 	return f.Store.Save(ctx, records)
 }
 
@@ -527,6 +531,37 @@ func TestTheLogOfAnAttemptThatFailedIsKept(t *testing.T) {
 	}
 	if len(asked) > 1 {
 		t.Errorf("%d logs more were asked for", len(asked)-1)
+	}
+}
+
+func TestALogThatComesLateIsSavedOnceThoughItsJobIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	answer := make(chan string)
+	w.logs = func(context.Context, string, string, string) (string, error) { return <-answer, nil }
+	r := w.start()
+	job := w.job(1)
+	pod := w.pod(job, "a")
+	w.see(r, job)
+	w.see(r, w.exit(pod, 1, ""), w.finish(job, batchv1.JobFailed))
+	w.clock.Step(time.Minute) // nobody waits for a log for ever
+	w.flush(r)
+	w.delete(job)
+	if err := r.SeeJobGone(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	answer <- "the last words"
+	want := `transcode-000001 failed Failed, a exit 1 log "the last words"`
+	for deadline := time.Now().Add(10 * time.Second); !slices.Contains(w.records(), want); w.flush(r) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the records are %v", w.records())
+		}
+	}
+	before := w.store.saves
+	w.flush(r)
+	w.flush(r)
+	if w.store.saves != before {
+		t.Errorf("it is saved %d times more", w.store.saves-before)
 	}
 }
 
