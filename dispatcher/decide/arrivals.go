@@ -18,9 +18,6 @@ type arrival struct {
 // with those before them.
 const maxArrivals = 10_000
 
-// Count is how many messages are remembered.
-func (a *Arrivals) Count() int64 { return a.sum }
-
 // See notes what a reading at a moment tells of the messages that have no Job yet: they are at least and at most so many. How
 // many of those that wait are about to be taken is known too high at times, so the two differ. Where fewer were remembered
 // than there are at least, the others have come since; where more than there can be, somebody else has taken those that
