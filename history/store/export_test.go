@@ -60,6 +60,9 @@ func (s *Store) Begin(ctx context.Context) (*sql.Tx, error) {
 	return tx, err
 }
 
+// Writing says whether a transaction that writes is open, or waits to be.
+func (s *Store) Writing() bool { return s.write.Stats().InUse > 0 }
+
 // Ask is the number that a statement returns.
 func (s *Store) Ask(ctx context.Context, statement string) (n int64, err error) {
 	err = s.read.QueryRowContext(ctx, statement).Scan(&n)

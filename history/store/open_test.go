@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -171,8 +172,15 @@ func TestAFileThatAnotherLocksForAWhileIsWaitedFor(t *testing.T) {
 	}
 	saved := make(chan error, 1)
 	go func() { saved <- s.Save(t.Context(), []history.Record{full()}) }()
-	time.Sleep(300 * time.Millisecond)
+	for !s.Writing() {
+		runtime.Gosched()
+	}
 	expectJobs(t, list(t, s, store.Query{})) // readers do not wait
+	select {
+	case err := <-saved:
+		t.Fatalf("it does not wait: %v", err)
+	default:
+	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
