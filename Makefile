@@ -55,14 +55,15 @@ format: install-tools ## Format the code, and mend what the linters can
 	@cd test/kube && ../../bin/tools/golangci-lint fmt -c ../../.golangci.yml
 
 .PHONY: build
-build: bin/longhaul bin/transcode-worker bin/process-node ## Build the manager, the sample worker and the node into bin/
+build: bin/longhaul bin/kubectl-longhaul bin/transcode-worker bin/process-node ## Build the manager, the plugin, the sample worker and the node into bin/
 
 # Go knows what is up to date.
-.PHONY: bin/longhaul bin/transcode-worker bin/process-node
+.PHONY: bin/longhaul bin/kubectl-longhaul bin/transcode-worker bin/process-node
 bin/longhaul: PACKAGE := ./cmd/longhaul
+bin/kubectl-longhaul: PACKAGE := ./cmd/kubectl-longhaul
 bin/transcode-worker: PACKAGE := ./cmd/transcode-worker
 bin/process-node: PACKAGE := ./test/node/cmd
-bin/longhaul bin/transcode-worker bin/process-node:
+bin/longhaul bin/kubectl-longhaul bin/transcode-worker bin/process-node:
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ $(PACKAGE)
 
 ##@ Check it
@@ -122,9 +123,8 @@ bench: ## Run all benchmarks, each for BENCHTIME
 	test -z "$$packages" || go test -run '^$$' -bench . -benchmem -benchtime '$(BENCHTIME)' $$packages
 
 .PHONY: brokers
-brokers: ## Install RabbitMQ, Redis and PostgreSQL for the tests where they are missing and that is possible
-	@test/fixture/broker/install.sh
-	@test/fixture/postgres/install.sh
+brokers: ## Install RabbitMQ, Redis, PostgreSQL and Chromium for the tests where they are missing and that is possible
+	@test/fixture/install.sh
 
 ##@ Keep it
 
