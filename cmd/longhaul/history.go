@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/charmbracelet/x/ansi"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -29,6 +29,9 @@ const (
 	historySQLite   = "sqlite"
 	historyPostgres = "postgres"
 )
+
+// tailLines is of how many lines at most the end of a log is kept.
+const tailLines = 200
 
 // historySettings are what the flags say of the history.
 type historySettings struct {
@@ -133,7 +136,7 @@ func addHistory(mgr ctrl.Manager, s settings, kept *store.Store, selects recorde
 		Metrics:  measured,
 	}
 	if s.history.logTails {
-		o.Logs = logTails(clientset)
+		o.Logs = logEnd(clientset, tailLines, 2*history.LogTail) // a record keeps whole lines of it
 	}
 	r := recorder.New(o)
 	maxBytes, err := s.history.maxBytes()
@@ -146,19 +149,17 @@ func addHistory(mgr ctrl.Manager, s settings, kept *store.Store, selects recorde
 	)
 }
 
-// logTails reads the ends of logs. A line may be of any length, and the API server cuts a log at its end, not at its beginning;
-// so as many lines are asked for as an end may have, and the end of those is kept.
-func logTails(clientset kubernetes.Interface) recorder.LogReader {
-	const lines = 200
+// logEnd reads the last lines of logs, so many bytes of them at most, as a terminal shows them but for colours. A line may be of
+// any length, and the API server cuts a log at its end, not at its beginning; so the lines are read whole.
+func logEnd(clientset kubernetes.Interface, lines int64, bytes int) func(ctx context.Context, namespace, pod, container string) (string, error) {
 	return func(ctx context.Context, namespace, pod, container string) (string, error) {
-		stream, err := clientset.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{
-			Container: container, TailLines: ptr.To[int64](lines),
-		}).Stream(ctx)
+		stream, err := clientset.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, TailLines: &lines}).Stream(ctx)
 		if err != nil {
 			return "", err
 		}
 		defer stream.Close()
-		return lastOf(stream, 2*history.LogTail) // a record keeps whole lines of it
+		text, err := lastOf(stream, bytes)
+		return ansi.Strip(text), err
 	}
 }
 

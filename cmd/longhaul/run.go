@@ -213,6 +213,9 @@ func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector l
 		CreationConcurrency: s.creationConcurrency,
 		NamespaceSelector:   selector,
 	}
+	if err := addDashboard(ctx, mgr, s, kept, o.Selects); err != nil {
+		return fmt.Errorf("adding the dashboard: %w", err)
+	}
 	records, err := addHistory(mgr, s, kept, o.Selects, waker)
 	if err != nil {
 		return fmt.Errorf("adding the history: %w", err)

@@ -31,6 +31,7 @@ type settings struct {
 	logLevel                string
 	logFormat               string
 	history                 historySettings
+	dashboard               dashboardSettings
 }
 
 func (s *settings) addFlags(f *pflag.FlagSet) {
@@ -51,6 +52,10 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.history.maxSize, "history-max-size", "2Gi", "how large SQLite's file may grow before the oldest records go; 0 for no bound")
 	f.StringVar(&s.history.postgresURI, "history-postgres-uri-file", "", "file that holds PostgreSQL's connection string, such as postgres://user:password@host/longhaul")
 	f.BoolVar(&s.history.logTails, "history-log-tails", true, "keep the last 4 KiB of the log of an attempt that failed")
+	f.StringVar(&s.dashboard.address, "dashboard-bind-address", ":8443", "address of the dashboard and the API; 0 turns them off")
+	f.StringVar(&s.dashboard.auth, "dashboard-auth", authCluster, "who may see what there: cluster asks the cluster; none lets anybody in, at a loopback address only")
+	f.StringVar(&s.dashboard.certDir, "dashboard-cert-dir", "", "folder with tls.crt and tls.key of the dashboard, read again when they change; by default a certificate is made at start")
+	f.BoolVar(&s.dashboard.tls, "dashboard-tls", true, "serve the dashboard by TLS; false at a loopback address only")
 	f.StringVar(&s.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
 	f.StringVar(&s.logFormat, "log-format", "text", "format of the log: text or json")
 }
@@ -74,7 +79,7 @@ func (s *settings) check() error {
 			return fmt.Errorf("--namespaces has %q, which is no namespace's name: separate names with single commas, such as video,audio", n)
 		}
 	}
-	return s.history.check()
+	return errors.Join(s.history.check(), s.dashboard.check())
 }
 
 // namespaceFile is where a pod finds the name of its namespace, and where controller-runtime looks for that of the lease.

@@ -59,6 +59,7 @@ func defaults() settings {
 		logLevel:            "info",
 		logFormat:           "text",
 		history:             historySettings{kind: "sqlite", maxSize: "2Gi", logTails: true},
+		dashboard:           dashboardSettings{address: ":8443", auth: "cluster", tls: true},
 	}
 }
 
@@ -85,6 +86,10 @@ func TestEachFlagSetsWhatItSays(t *testing.T) {
 		{"creation-concurrency", "2", func(s *settings) { s.creationConcurrency = 2 }},
 		{"concurrent-passes", "3", func(s *settings) { s.passes = 3 }},
 		{"history", "off", func(s *settings) { s.history.kind = "off" }},
+		{"dashboard-bind-address", ":9", func(s *settings) { s.dashboard.address = ":9" }},
+		{"dashboard-auth", "none", func(s *settings) { s.dashboard.auth = authNone }},
+		{"dashboard-cert-dir", "/c", func(s *settings) { s.dashboard.certDir = "/c" }},
+		{"dashboard-tls", "false", func(s *settings) { s.dashboard.tls = false }},
 		{"history-file", "/h", func(s *settings) { s.history.file = "/h" }},
 		{"history-max-size", "1Gi", func(s *settings) { s.history.maxSize = "1Gi" }},
 		{"history-postgres-uri-file", "/p", func(s *settings) { s.history.postgresURI = "/p" }},
@@ -94,7 +99,7 @@ func TestEachFlagSetsWhatItSays(t *testing.T) {
 	} {
 		want := defaults()
 		c.set(&want)
-		if diff := cmp.Diff(want, parsed(t, "--"+c.flag+"="+c.value), cmp.AllowUnexported(settings{}, historySettings{})); diff != "" {
+		if diff := cmp.Diff(want, parsed(t, "--"+c.flag+"="+c.value), cmp.AllowUnexported(settings{}, historySettings{}, dashboardSettings{})); diff != "" {
 			t.Errorf("--%s=%s (-want +got)\n%s", c.flag, c.value, diff)
 		}
 		delete(untested, c.flag)
@@ -107,7 +112,7 @@ func TestEachFlagSetsWhatItSays(t *testing.T) {
 func TestTheDefaultsAreAccepted(t *testing.T) {
 	t.Parallel()
 	s := parsed(t)
-	if diff := cmp.Diff(defaults(), s, cmp.AllowUnexported(settings{}, historySettings{})); diff != "" {
+	if diff := cmp.Diff(defaults(), s, cmp.AllowUnexported(settings{}, historySettings{}, dashboardSettings{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if err := s.check(); err != nil {
@@ -200,6 +205,12 @@ func TestBadValuesAreRefusedWithTheFlagTheValueAndTheRemedy(t *testing.T) {
 		{[]string{"--namespaces=video,,audio"}, []string{"--namespaces", "no namespace's name", "separate names with single commas"}},
 		{[]string{"--namespaces=video,"}, []string{"--namespaces", "no namespace's name", "separate names with single commas"}},
 		{[]string{"--namespace-selector=a in b"}, []string{"--namespace-selector", `"a in b"`, "kubectl -l", "longhaul-shard=a"}},
+		{[]string{"--dashboard-auth=none"}, []string{"--dashboard-auth=none", ":8443", "loopback"}},
+		{[]string{"--dashboard-auth=none", "--dashboard-bind-address=10.0.0.1:8443"}, []string{"10.0.0.1:8443", "--dashboard-auth=cluster"}},
+		{[]string{"--dashboard-auth=basic"}, []string{"--dashboard-auth", `"basic"`, "cluster or none"}},
+		{[]string{"--dashboard-tls=false"}, []string{"--dashboard-tls=false", ":8443", "loopback"}},
+		{[]string{"--dashboard-tls=false", "--dashboard-bind-address=localhost:1", "--dashboard-cert-dir=/x"}, []string{"--dashboard-cert-dir", "leave out one"}},
+		{[]string{"--dashboard-bind-address=8443"}, []string{"--dashboard-bind-address", `"8443"`, ":8443"}},
 		{[]string{"--log-level=loud"}, []string{"--log-level", `"loud"`, "debug, info, warn or error"}},
 		{[]string{"--log-level="}, []string{"--log-level", `""`, "debug, info, warn or error"}},
 		{[]string{"--log-format=xml"}, []string{"--log-format", `"xml"`, "text or json"}},

@@ -158,7 +158,7 @@ func begin(b *testing.B) *stage {
 		b.Fatalf("building the manager: %v: %s", err, output)
 	}
 	manager := exec.Command(program, "--kubeconfig", kubeconfig, "--metrics-bind-address", "0", "--health-probe-bind-address", "0",
-		"--history-file", filepath.Join(dir, "history.db"),
+		"--history-file", filepath.Join(dir, "history.db"), "--dashboard-bind-address", "0",
 		"--kube-api-qps", "5000", "--kube-api-burst", "5000", "--creation-concurrency", fmt.Sprint(atOnce))
 	if err := manager.Start(); err != nil {
 		b.Fatal(err)

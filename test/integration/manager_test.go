@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -74,7 +76,7 @@ func startManager(t *testing.T, binary, kubeconfig string, flags ...string) *pro
 		"--kubeconfig=" + kubeconfig,
 		"--leader-elect", "--leader-election-namespace=" + system,
 		"--metrics-bind-address=" + m.metrics, "--health-probe-bind-address=" + m.health,
-		"--history-file=" + filepath.Join(t.TempDir(), "history.db"),
+		"--history-file=" + filepath.Join(t.TempDir(), "history.db"), "--dashboard-bind-address=127.0.0.1:0",
 		"--log-format=json", "--log-level=debug",
 	}, flags...)...)
 	m.cmd.Stdout, m.cmd.Stderr = log, log
@@ -126,13 +128,33 @@ func page(ctx context.Context, url string) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	return answered(http.DefaultClient.Do(req))
+}
+
+func answered(resp *http.Response, err error) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(body), err
+}
+
+// dashboard is what the manager's dashboard answers to the bearer of a token.
+func (m *program) dashboard(t *testing.T, path, token string) (int, string, error) {
+	t.Helper()
+	said := regexp.MustCompile(`"serving the dashboard".*?"address":"([^"]+)"`).FindStringSubmatch(m.logged(t))
+	if said == nil {
+		t.Fatal("the manager does not say where it serves the dashboard")
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+said[1]+path, http.NoBody)
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	return answered((&http.Client{Transport: transport}).Do(req))
 }
 
 // becomesReady waits for the manager's readiness.
@@ -365,6 +387,25 @@ func TestTheManager(t *testing.T) {
 				return j.Spec.Template.Spec.Containers[0].Image == "example/transcode:1"
 			}), fmt.Sprintf("%d Jobs", len(left))
 		})
+	})
+
+	t.Run("it shows a user what the cluster lets that user read", func(t *testing.T) {
+		for _, who := range []struct {
+			name   string
+			role   string
+			status int
+			sees   bool
+		}{{"viewer", "longhaul-scaledjob-viewer", http.StatusOK, true}, {"stranger", "", http.StatusOK, false}} {
+			token := p.token(t, namespace, who.name, who.role)
+			eventually(t, who.name+" is answered what is theirs to see", func() (bool, string) {
+				status, body, err := manager.dashboard(t, "/api/v1/scaledjobs", token)
+				sees := strings.Contains(body, `"working"`)
+				return status == who.status && sees == who.sees && !strings.Contains(body, elsewhere.Namespace), fmt.Sprint(status, body, err)
+			})
+		}
+		if status, body, err := manager.dashboard(t, "/api/v1/scaledjobs", "stranger"); status != http.StatusUnauthorized {
+			t.Errorf("a token that the cluster does not know: %d %s %v", status, body, err)
+		}
 	})
 
 	t.Run("it leaves other namespaces alone", func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -61,14 +62,39 @@ func (p *plane) install(t *testing.T) {
 func (p *plane) managerConfig(t *testing.T) *rest.Config {
 	t.Helper()
 	p.install(t)
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "longhaul"}}
+	config := rest.AnonymousClientConfig(p.config)
+	config.BearerToken = p.tokenOf(t, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "longhaul"}})
+	return config
+}
+
+func (p *plane) tokenOf(t *testing.T, account *corev1.ServiceAccount) string {
+	t.Helper()
 	token := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](3600)}}
 	if err := p.client.SubResource("token").Create(t.Context(), account, token); err != nil {
 		t.Fatal(err)
 	}
-	config := rest.AnonymousClientConfig(p.config)
-	config.BearerToken = token.Status.Token
-	return config
+	return token.Status.Token
+}
+
+// token is that of a new service account that has a cluster's role in its namespace, or none.
+func (p *plane) token(t *testing.T, namespace, name, role string) string {
+	t.Helper()
+	p.install(t)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	if err := p.client.Create(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	if role != "" {
+		binding := &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
+		}
+		if err := p.client.Create(t.Context(), binding); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p.tokenOf(t, account)
 }
 
 // writeKubeconfig writes a kubeconfig for such a configuration.
@@ -196,6 +222,14 @@ func TestTheManagerMayDoItsWorkAndNothingElse(t *testing.T) {
 			event.Series = &eventsv1.EventSeries{Count: 2, LastObservedTime: metav1.NowMicro()}
 			return c.Patch(ctx, event, client.MergeFrom(before))
 		}},
+		{"ask whose a token is", func() error {
+			return c.Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: "none"}})
+		}},
+		{"ask what a user may see", func() error {
+			return c.Create(ctx, &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: "somebody", ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Group: "longhaul.dev", Resource: "scaledjobs"},
+			}})
+		}},
 		{"create its lease", func() error { return client.IgnoreAlreadyExists(c.Create(ctx, lease("longhaul"), client.DryRunAll)) }},
 		{"get its lease", func() error {
 			return client.IgnoreNotFound(c.Get(ctx, client.ObjectKeyFromObject(lease("longhaul")), &coordinationv1.Lease{}))
@@ -230,6 +264,15 @@ func TestTheManagerMayDoItsWorkAndNothingElse(t *testing.T) {
 		{"list nodes", list(&corev1.NodeList{})},
 		{"list service accounts", list(&corev1.ServiceAccountList{})},
 		{"create a namespace", func() error { return c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "other"}}) }},
+		{"see the ScaledJobs that a user impersonated may see", func() error {
+			other := rest.CopyConfig(config)
+			other.Impersonate = rest.ImpersonationConfig{UserName: "somebody"}
+			imposter, err := newClient(other)
+			if err != nil {
+				return err
+			}
+			return imposter.List(ctx, &v1alpha1.ScaledJobList{})
+		}},
 		{"read a role", func() error { return c.Get(ctx, client.ObjectKey{Name: "longhaul-manager"}, &rbacv1.ClusterRole{}) }},
 		{"change its role", func() error {
 			return c.Patch(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "longhaul-manager"}}, client.RawPatch("application/merge-patch+json", []byte(`{"rules": []}`)))
@@ -300,11 +343,14 @@ type right struct{ group, resource, verb string }
 
 func (r right) String() string { return fmt.Sprintf("%s %s.%s", r.verb, r.resource, r.group) }
 
-// granted are the rights in a role of config/rbac.
+// granted are the manager's rights in a file of config/rbac: those of users in it are left out.
 func granted(t *testing.T, file string) []right {
 	t.Helper()
 	var all []right
 	for _, o := range manifests(t, filepath.Join(root, "config", "rbac", file)) {
+		if o.GetName() == "longhaul-user" {
+			continue
+		}
 		var role rbacv1.ClusterRole // a Role has the same rules
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &role); err != nil {
 			t.Fatal(err)
@@ -391,7 +437,7 @@ func (p *plane) checkRights(t *testing.T, program string) {
 	if len(refused) > 0 {
 		t.Errorf("the manager asked for what it may not: %v", refused)
 	}
-	all, reasons := append(granted(t, "manager_role.yaml"), granted(t, "leader_election_role.yaml")...), unused()
+	all, reasons := slices.Concat(granted(t, "manager_role.yaml"), granted(t, "leader_election_role.yaml"), granted(t, "dashboard_role.yaml")), unused()
 	for _, r := range all {
 		if _, ok := reasons[r.String()]; !ok && !slices.Contains(used, r) {
 			t.Errorf("the manager may %s, and makes no use of it: take the right away, or say what it is for", r)
