@@ -67,13 +67,14 @@ func TestWhatTheSourceDefinesIsTold(t *testing.T) {
 		// source is where they are defined, and define how; document is where they are told, in the form written.
 		source, define, document, written string
 	}{
-		"metrics":           {"dispatcher/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
-		"history's metrics": {"history/recorder/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
-		"flags":             {"cmd/longhaul/settings.go", `Var\(&s\.[\w.]+, "([a-z-]+)"`, "install.md", "^[|] `--%s` "},
-		"condition reasons": {"api/v1alpha1/status_types.go", `Reason\w+ += "(\w+)"`, "conditions.md", "^[|] [[]?`%s`"},
-		"condition types":   {"api/v1alpha1/status_types.go", `Condition\w+ += "(\w+)"`, "conditions.md", "^## %s$"},
-		"labels":            {"jobtemplate/jobtemplate.go", `v1alpha1\.Group \+ "/([a-z-]+)"`, "scaledjob.md", "^[|] .*`longhaul[.]dev/%s` "},
-		"variables":         {"jobtemplate/jobtemplate.go", `Name: "(LONGHAUL_\w+)"`, "scaledjob.md", "^[|] .*`%s`"},
+		"metrics":            {"dispatcher/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
+		"history's metrics":  {"history/recorder/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
+		"flags":              {"cmd/longhaul/settings.go", `Var\(&s\.[\w.]+, "([a-z-]+)"`, "install.md", "^[|] `--%s` "},
+		"the plugin's flags": {"cmd/kubectl-longhaul/testdata/help.golden", `(?m)^ +(?:-\w, )?--([a-z-]+) `, "kubectl.md", "--%s\\b"},
+		"condition reasons":  {"api/v1alpha1/status_types.go", `Reason\w+ += "(\w+)"`, "conditions.md", "^[|] [[]?`%s`"},
+		"condition types":    {"api/v1alpha1/status_types.go", `Condition\w+ += "(\w+)"`, "conditions.md", "^## %s$"},
+		"labels":             {"jobtemplate/jobtemplate.go", `v1alpha1\.Group \+ "/([a-z-]+)"`, "scaledjob.md", "^[|] .*`longhaul[.]dev/%s` "},
+		"variables":          {"jobtemplate/jobtemplate.go", `Name: "(LONGHAUL_\w+)"`, "scaledjob.md", "^[|] .*`%s`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
