@@ -14,7 +14,7 @@ import (
 
 // programs are what the demo runs, in folders.
 type programs struct {
-	bin    string // longhaul, transcode-worker, process-node
+	bin    string // longhaul, kubectl-longhaul, transcode-worker, process-node
 	assets string // kube, kubectl
 }
 
@@ -35,6 +35,7 @@ func build(ctx context.Context, root string) (programs, error) {
 	}
 	for _, program := range []struct{ name, source string }{
 		{"longhaul", "./cmd/longhaul"},
+		{"kubectl-longhaul", "./cmd/kubectl-longhaul"},
 		{"transcode-worker", "./cmd/transcode-worker"},
 		{"process-node", "./test/node/cmd"},
 	} {

@@ -31,8 +31,9 @@ type cluster struct {
 	programs programs
 	root     string
 	dir      string
-	metrics  string // where the manager's are
-	client   client.WithWatch
+	// metrics and dashboard are the addresses of the manager's.
+	metrics, dashboard string
+	client             client.WithWatch
 }
 
 func (c *cluster) kubeconfig() string { return filepath.Join(c.dir, "kube", "kubeconfig") }
@@ -90,8 +91,12 @@ func (c *cluster) startManager(ctx context.Context, set *parts.Set) error {
 	if c.metrics, err = freeAddress(); err != nil {
 		return err
 	}
+	if c.dashboard, err = freeAddress(); err != nil {
+		return err
+	}
 	manager, err := set.Start("longhaul", exec.Command(filepath.Join(c.programs.bin, "longhaul"), "--kubeconfig", c.kubeconfig(),
-		"--health-probe-bind-address", probes, "--metrics-bind-address", c.metrics, "--history-file", filepath.Join(c.dir, "history.db")))
+		"--health-probe-bind-address", probes, "--metrics-bind-address", c.metrics, "--history-file", filepath.Join(c.dir, "history.db"),
+		"--dashboard-bind-address", c.dashboard, "--dashboard-auth", "none", "--dashboard-tls=false"))
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,8 @@ type demo struct {
 	cluster cluster
 	queue   queue
 	board   *board.Board
+	// scaledJob is the sample's name.
+	scaledJob string
 }
 
 // demonstrate runs the demo and ends what it started, unless that is to be kept.
@@ -124,7 +126,7 @@ func (d *demo) start(ctx context.Context, began time.Time) error {
 	if err := d.cluster.start(limited, d.parts); err != nil {
 		return err
 	}
-	say("all is up after %.1f s", time.Since(began).Seconds())
+	say("all is up after %.1f s; the dashboard: http://%s/", time.Since(began).Seconds(), d.cluster.dashboard)
 	return nil
 }
 
@@ -223,6 +225,7 @@ func (d *demo) applySample(ctx context.Context) error {
 			return err
 		}
 	}
+	d.scaledJob = name
 	file := filepath.Join(d.dir, name+".yaml")
 	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
 		return fmt.Errorf("writing the sample: %w", err)
@@ -309,19 +312,25 @@ func (d *demo) sayHowToUse() {
 All of it is still up. To look around:
 
   export KUBECONFIG=%s
-  export PATH=%s:$PATH
+  export PATH=%s:%s:$PATH
+  export LONGHAUL_SERVER=http://%s
   kubectl get scaledjobs,jobs,pods
-  curl http://%s/metrics
+  kubectl longhaul history %s
+  kubectl longhaul describe %[5]s
+  curl http://%[6]s/metrics
+
+The dashboard: http://%[4]s/
 
 For another Job:
 
-  %s
+  %[7]s
 
-The logs are in %s. To end it all:
+The logs are in %[8]s. To end it all:
 
-  %s
+  %[9]s
 
-`, d.cluster.kubeconfig(), d.cluster.programs.assets, d.cluster.metrics, another, d.dir, d.stopCommand())
+`, d.cluster.kubeconfig(), d.cluster.programs.bin, d.cluster.programs.assets, d.cluster.dashboard, d.scaledJob, d.cluster.metrics,
+		another, d.dir, d.stopCommand())
 }
 
 // stopKept ends what an earlier run left up.

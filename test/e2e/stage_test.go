@@ -15,10 +15,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	batchv1 "k8s.io/api/batch/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -87,8 +85,8 @@ func build(ctx context.Context, assets string) (*stage, error) {
 		return nil, err
 	}
 	s := &stage{dir: dir, kubeconfig: filepath.Join(dir, "kube", "kubeconfig"), clip: filepath.Join(dir, "clip.y4m")}
-	for name, source := range map[string]string{"longhaul": "../../cmd/longhaul", "transcode-worker": "../../cmd/transcode-worker"} {
-		command := exec.CommandContext(ctx, "go", "build", "-o", s.bin(name), source)
+	for _, name := range []string{"longhaul", "kubectl-longhaul", "transcode-worker"} {
+		command := exec.CommandContext(ctx, "go", "build", "-o", s.bin(name), "../../cmd/"+name)
 		if output, err := command.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("building %s: %w: %s", name, err, output)
 		}
@@ -126,7 +124,7 @@ func (s *stage) startPlane(ctx context.Context, assets string) error {
 	}
 	s.config.QPS, s.config.Burst = 500, 1000
 	scheme := apiruntime.NewScheme()
-	if err := errors.Join(v1alpha1.AddToScheme(scheme), batchv1.AddToScheme(scheme), corev1.AddToScheme(scheme), coordinationv1.AddToScheme(scheme)); err != nil {
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), clientgoscheme.AddToScheme(scheme)); err != nil {
 		return err
 	}
 	if _, err := envtest.InstallCRDs(s.config, envtest.CRDInstallOptions{Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true}); err != nil {
@@ -223,7 +221,7 @@ func (s *stage) startManager(t *testing.T, name string, flags ...string) *manage
 	t.Helper()
 	flags = append([]string{
 		"--kubeconfig", s.kubeconfig, "--metrics-bind-address", "0", "--health-probe-bind-address", "0",
-		"--history-file", s.history(),
+		"--history-file", s.history(), "--dashboard-bind-address", "0",
 	}, flags...)
 	m := &manager{command: s.command(s.bin("longhaul"), flags...), log: strings.ReplaceAll(t.Name(), "/", "-") + "-" + name}
 	if err := s.run(m.command, m.log); err != nil {

@@ -218,7 +218,8 @@ func (c *Client) byAPIServer(status *metav1.Status) string {
 		return fmt.Sprintf("there is no Service longhaul-dashboard in namespace %s: if Longhaul is installed elsewhere, give --manager-namespace; "+
 			"if it runs outside the cluster, give --server (%s)", c.options.Namespace, status.Message)
 	case http.StatusServiceUnavailable:
-		return fmt.Sprintf("no manager answers behind the Service longhaul-dashboard: look at `kubectl -n %s get pods` (%s)", c.options.Namespace, status.Message)
+		return fmt.Sprintf("no manager answers behind the Service longhaul-dashboard in namespace %s: look at `kubectl -n %[1]s get pods`; "+
+			"if Longhaul is installed elsewhere, give --manager-namespace; if it runs outside the cluster, give --server (%s)", c.options.Namespace, status.Message)
 	default:
 		return status.Message
 	}
