@@ -128,13 +128,26 @@ func (c *Controller) forget(name types.NamespacedName) {
 
 // Selects says whether the ScaledJobs of a namespace are this manager's. It reads from the cache.
 func (o *Options) Selects(ctx context.Context, namespace string) (bool, error) {
+	return o.selects(ctx, namespace, false)
+}
+
+// Keeps says whether the history of a namespace is this manager's to look after: that of its namespaces, and of those that are
+// gone, which are nobody's any more. It reads from the cache, where a new namespace may not be yet.
+func (o *Options) Keeps(ctx context.Context, namespace string) (bool, error) {
+	return o.selects(ctx, namespace, true)
+}
+
+func (o *Options) selects(ctx context.Context, namespace string, gone bool) (bool, error) {
 	if o.NamespaceSelector == nil || o.NamespaceSelector.Empty() {
 		return true, nil
 	}
 	var ns metav1.PartialObjectMetadata
 	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := o.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil {
-		return false, client.IgnoreNotFound(err)
+	switch err := o.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); {
+	case apierrors.IsNotFound(err):
+		return gone, nil
+	case err != nil:
+		return false, fmt.Errorf("reading the labels of namespace %s: %w", namespace, err)
 	}
 	return o.NamespaceSelector.Matches(labels.Set(ns.Labels)), nil
 }

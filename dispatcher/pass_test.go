@@ -288,12 +288,24 @@ func TestWithACombinationEachJobIsForAMessageOfEveryTrigger(t *testing.T) {
 
 func TestOnlySelectedNamespacesAreDispatched(t *testing.T) {
 	t.Parallel()
-	story(t, func(_ *testing.T, w *world) {
+	story(t, func(t *testing.T, w *world) {
 		chosen, err := labels.Parse("team=media")
 		w.must(err)
 		m := w.manager(func(o *dispatcher.Options) { o.NamespaceSelector = chosen })
+		says := func(when string, dispatched, kept bool) {
+			t.Helper()
+			selects, err := m.controller.Selects(w.t.Context(), namespace)
+			w.must(err)
+			keeps, err := m.controller.Keeps(w.t.Context(), namespace)
+			w.must(err)
+			if selects != dispatched || keeps != kept {
+				t.Errorf("%s: dispatched %t, its history kept %t; want %t and %t", when, selects, keeps, dispatched, kept)
+			}
+		}
+		says("a namespace that is gone, or not seen yet", false, true)
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 		w.apply(ns)
+		says("one that is not selected", false, false)
 		w.apply(newScaledJob())
 		w.broker.set(videos, 1, 0)
 		for range 3 {
@@ -304,6 +316,7 @@ func TestOnlySelectedNamespacesAreDispatched(t *testing.T) {
 		w.wantJobs(0)
 		ns.Labels = map[string]string{"team": "media"}
 		w.must(w.api.Update(w.t.Context(), ns))
+		says("one that is selected", true, true)
 		m.settle()
 		w.wantJobs(1)
 	})

@@ -74,7 +74,7 @@ func newWorld(t *testing.T) *world {
 		WithIndex(&batchv1.Job{}, owner, byOwner).WithIndex(&corev1.Pod{}, owner, byOwner).Build()
 	server, err := web.New(web.Options{
 		Store: kept, Cache: w.cluster, Informers: &informertest.FakeInformers{Scheme: scheme}, Index: owner, Access: web.Open{}, Version: "1.2.3",
-		Log: logr.Discard(), Clock: clocktesting.NewFakeClock(now), Selects: func(context.Context, string) (bool, error) { return true, nil },
+		Log: logr.Discard(), Clock: clocktesting.NewFakeClock(now), Keeps: func(context.Context, string) (bool, error) { return true, nil },
 		Logs: func(_ context.Context, _, _, _ string) (string, error) { return "started\nprogress 42%\n", nil },
 	})
 	if err != nil {

@@ -69,7 +69,7 @@ func (d *dashboardSettings) check() error {
 }
 
 // addDashboard wires the API and the page. Every replica serves them.
-func addDashboard(ctx context.Context, mgr ctrl.Manager, s settings, kept *store.Store, selects recorder.Selects) error {
+func addDashboard(ctx context.Context, mgr ctrl.Manager, s settings, kept *store.Store, keeps recorder.Selects) error {
 	d := &s.dashboard
 	if d.off() {
 		return nil
@@ -80,7 +80,7 @@ func addDashboard(ctx context.Context, mgr ctrl.Manager, s settings, kept *store
 	}
 	log := mgr.GetLogger().WithName("dashboard")
 	o := web.Options{
-		Store: kept, Cache: mgr.GetClient(), Informers: mgr.GetCache(), Index: dispatcher.IndexController, Selects: selects,
+		Store: kept, Cache: mgr.GetClient(), Informers: mgr.GetCache(), Index: dispatcher.IndexController, Keeps: keeps,
 		Logs: logEnd(clientset, progressLines, progressBytes), Version: version, Log: log, Clock: clock.RealClock{},
 	}
 	if o.Access = web.NewCluster(clientset, clock.RealClock{}); d.auth == authNone {

@@ -112,7 +112,7 @@ func (h *historySettings) sqliteFile() (string, error) {
 }
 
 // addHistory wires what records Jobs and what clears away old records; nil where no history is kept.
-func addHistory(mgr ctrl.Manager, s settings, kept *store.Store, selects recorder.Selects, waker *dispatcher.Waker) (*recorder.Recorder, error) {
+func addHistory(mgr ctrl.Manager, s settings, kept *store.Store, selected *dispatcher.Options, waker *dispatcher.Waker) (*recorder.Recorder, error) {
 	if kept == nil {
 		return nil, nil //nolint:nilnil // see above
 	}
@@ -129,7 +129,8 @@ func addHistory(mgr ctrl.Manager, s settings, kept *store.Store, selects recorde
 		Cache:    mgr.GetClient(),
 		PodIndex: dispatcher.IndexController,
 		Live:     mgr.GetAPIReader(),
-		Selects:  selects,
+		Selects:  selected.Selects,
+		Keeps:    selected.Keeps,
 		Wake:     waker.WakeScaledJob,
 		Log:      mgr.GetLogger().WithName("history"),
 		Clock:    clock.RealClock{},

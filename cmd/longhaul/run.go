@@ -213,10 +213,10 @@ func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector l
 		CreationConcurrency: s.creationConcurrency,
 		NamespaceSelector:   selector,
 	}
-	if err := addDashboard(ctx, mgr, s, kept, o.Selects); err != nil {
+	if err := addDashboard(ctx, mgr, s, kept, o.Keeps); err != nil {
 		return fmt.Errorf("adding the dashboard: %w", err)
 	}
-	records, err := addHistory(mgr, s, kept, o.Selects, waker)
+	records, err := addHistory(mgr, s, kept, &o, waker)
 	if err != nil {
 		return fmt.Errorf("adding the history: %w", err)
 	}

@@ -77,7 +77,7 @@ func (p *Pruner) Prune(ctx context.Context) error {
 }
 
 func (p *Pruner) pruneScaledJob(ctx context.Context, namespace, name string) error {
-	mine, err := p.Selects(ctx, namespace)
+	mine, err := p.Keeps(ctx, namespace)
 	if err != nil || !mine {
 		return err
 	}

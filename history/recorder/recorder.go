@@ -61,7 +61,7 @@ type Store interface {
 // LogReader returns the end of a container's log.
 type LogReader func(ctx context.Context, namespace, pod, container string) (string, error)
 
-// Selects says whether a namespace's Jobs are this manager's to record.
+// Selects says whether something of a namespace is this manager's.
 type Selects func(ctx context.Context, namespace string) (bool, error)
 
 // Options are what a Recorder works with. All are required but Logs.
@@ -74,8 +74,9 @@ type Options struct {
 	Live client.Reader
 	// Logs reads the logs of attempts that failed; nil leaves them out.
 	Logs LogReader
-	// Selects says which namespaces' Jobs are this manager's.
-	Selects Selects
+	// Selects says which namespaces' Jobs are this manager's to record, and Keeps which namespaces' history is its to look
+	// after: that of namespaces that are gone, too.
+	Selects, Keeps Selects
 	// Wake has a pass run over a ScaledJob: a Job of it may be cleared away now. It does not block.
 	Wake func(scaledJob types.NamespacedName)
 	Log  logr.Logger
@@ -630,7 +631,7 @@ func (r *Recorder) Close(ctx context.Context) error {
 }
 
 func (r *Recorder) close(ctx context.Context, record history.Record) error {
-	if mine, err := r.Selects(ctx, record.Namespace); !mine || err != nil {
+	if mine, err := r.Keeps(ctx, record.Namespace); !mine || err != nil {
 		return err
 	}
 	uid := types.UID(record.UID)

@@ -123,6 +123,7 @@ func (w *world) start() *recorder.Recorder {
 	return recorder.New(recorder.Options{
 		Store: w.store, Cache: w.cluster, PodIndex: podIndex, Live: w.cluster, Logs: w.logs, Log: logr.Discard(), Clock: w.clock, Metrics: measured,
 		Selects: func(_ context.Context, namespace string) (bool, error) { return namespace == "media", nil },
+		Keeps:   func(_ context.Context, namespace string) (bool, error) { return namespace != "elsewhere", nil },
 		Wake:    func(name types.NamespacedName) { w.woken = append(w.woken, name) },
 	})
 }
@@ -661,4 +662,35 @@ func TestRecordsAreDroppedAsTheirScaledJobSays(t *testing.T) {
 	w.clock.Step(150 * 24 * time.Hour)
 	prune()
 	w.want("transcode-000004 failed NeverStarted", "transcode-000002 succeeded Succeeded")
+}
+
+func TestRecordsOfANamespaceThatIsGoneAreDroppedAndThoseOfAnotherManagersAreNot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	finished := epoch.Add(time.Minute)
+	for _, namespace := range []string{"gone", "elsewhere"} {
+		err := w.store.Save(t.Context(), []history.Record{{
+			UID: namespace, Namespace: namespace, ScaledJob: name, Sequence: 1, Job: jobtemplate.Name(name, 1), Created: epoch, Finished: &finished,
+			Outcome: history.Succeeded, Category: history.CategorySucceeded,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.clock.Step(31 * 24 * time.Hour)
+	if err := (&recorder.Pruner{Recorder: r, Store: w.store.Store}).Prune(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := w.store.List(t.Context(), store.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, record := range page.Records {
+		left = append(left, record.Namespace)
+	}
+	if diff := cmp.Diff([]string{"elsewhere"}, left); diff != "" {
+		t.Errorf("whose records are left (-want +got):\n%s", diff)
+	}
 }

@@ -200,7 +200,7 @@ func (sc *scope) sees(ctx context.Context, namespace string) (bool, error) {
 	if seen, ok := sc.seen[namespace]; ok {
 		return seen, nil
 	}
-	seen, err := sc.Selects(ctx, namespace)
+	seen, err := sc.Keeps(ctx, namespace)
 	if err == nil && seen && !sc.all {
 		seen, err = sc.Access.May(ctx, sc.caller, "list", namespace, "")
 	}
@@ -221,7 +221,7 @@ func (s *Server) mayGet(ctx context.Context, caller Caller, namespace, name stri
 		return forbidden("%s may not get scaledjobs.%s %q in namespace %q: ask for a role that allows it, such as view",
 			caller.Name, v1alpha1.Group, name, namespace)
 	}
-	mine, err := s.Selects(ctx, namespace)
+	mine, err := s.Keeps(ctx, namespace)
 	if err != nil {
 		return err
 	}

@@ -36,8 +36,8 @@ type Options struct {
 	Cache     client.Reader
 	Informers cache.Informers
 	Index     string
-	// Selects says which namespaces are this manager's.
-	Selects func(ctx context.Context, namespace string) (bool, error)
+	// Keeps says which namespaces are this manager's to show: that of namespaces that are gone, of which there is a history, too.
+	Keeps func(ctx context.Context, namespace string) (bool, error)
 	// Access says who may see what.
 	Access Access
 	// Logs reads logs, for how far workers are; nil leaves that out.

@@ -85,7 +85,7 @@ func newWorld(t *testing.T, changes ...func(*web.Options)) *world {
 	}
 	w.options = web.Options{
 		Store: kept, Cache: w.cluster, Informers: w.informers, Index: index, Access: web.Open{}, Version: "test", Log: logr.Discard(), Clock: w.clock,
-		Selects: func(_ context.Context, namespace string) (bool, error) { return namespace != "elsewhere", nil },
+		Keeps: func(_ context.Context, namespace string) (bool, error) { return namespace != "elsewhere", nil },
 	}
 	for _, change := range changes {
 		change(&w.options)
