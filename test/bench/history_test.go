@@ -15,11 +15,15 @@ import (
 
 	"github.com/longhaul-dev/longhaul/history"
 	"github.com/longhaul-dev/longhaul/history/store"
+	"github.com/longhaul-dev/longhaul/test/fixture/postgres"
+	"github.com/longhaul-dev/longhaul/test/fixture/postgres/postgrestest"
 )
 
 const (
 	// recordsVariable says how many records there are to search.
 	recordsVariable = "LONGHAUL_BENCH_RECORDS"
+	// storeVariable says where they are: sqlite, or postgres for a private one.
+	storeVariable = "LONGHAUL_BENCH_STORE"
 	// batch is how many records are saved at a time.
 	batch = 500
 	// days is over how long the Jobs finished.
@@ -84,9 +88,18 @@ func (r *records) record() history.Record {
 	return record
 }
 
+// openStore opens an empty store: in a file, or in a PostgreSQL of its own where the variable asks for that.
 func openStore(b *testing.B, file string) *store.Store {
 	b.Helper()
-	s, err := store.Open(b.Context(), store.Options{SQLite: file})
+	o := store.Options{SQLite: file}
+	switch kind := os.Getenv(storeVariable); kind {
+	case "", "sqlite":
+	case "postgres":
+		o = store.Options{PostgreSQL: postgrestest.Start(b, postgres.Options{}).URI()}
+	default:
+		b.Fatalf("%s=%q: give sqlite or postgres", storeVariable, kind)
+	}
+	s, err := store.Open(b.Context(), o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -136,22 +149,12 @@ func BenchmarkHistoryWrites(b *testing.B) {
 // each question the median, against that of the newest page of all, which nothing can be quicker than, and the time that 95
 // of 100 take at most.
 func BenchmarkHistoryReads(b *testing.B) {
-	n := 50_000
-	if text := os.Getenv(recordsVariable); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil || n < 1000 {
-			b.Fatalf("%s=%q: give a number of records, 1000 or more", recordsVariable, text)
-		}
-	}
+	n := recordsAsked(b)
 	dir := b.TempDir()
 	empty := openStore(b, filepath.Join(dir, "empty.db"))
 	none := heap(b, empty, questions(n))
 	s := openStore(b, filepath.Join(dir, "history.db"))
-	for r := newRecords(n); r.next < n; {
-		if err := s.Save(b.Context(), r.batch(min(batch, n-r.next))); err != nil {
-			b.Fatal(err)
-		}
-	}
+	fill(b, s, n)
 	var limit []time.Duration
 	for b.Loop() {
 		limit = ask(b, s, func(*rand.Rand) store.Query { return store.Query{} })
@@ -183,6 +186,30 @@ func BenchmarkHistoryReads(b *testing.B) {
 	}
 	fmt.Println(string(text))
 	b.ReportMetric(0, "ns/op")
+}
+
+// recordsAsked is how many records there are to be.
+func recordsAsked(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv(recordsVariable)
+	if text == "" {
+		return 50_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1000 {
+		b.Fatalf("%s=%q: give a number of records, 1000 or more", recordsVariable, text)
+	}
+	return n
+}
+
+// fill saves so many records.
+func fill(b *testing.B, s *store.Store, n int) {
+	b.Helper()
+	for r := newRecords(n); r.next < n; {
+		if err := s.Save(b.Context(), r.batch(min(batch, n-r.next))); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // question is a kind of query.

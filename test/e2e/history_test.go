@@ -208,8 +208,14 @@ func (r *shortRun) awaitCondition(ctx context.Context, t *testing.T, status meta
 // stored are the records of the Jobs that have ended.
 func (r *shortRun) stored(ctx context.Context, t *testing.T, records *store.Store) map[types.UID]history.Record {
 	t.Helper()
+	return stored(ctx, t, records, r.namespace)
+}
+
+// stored are the records of the Jobs in a namespace that have ended.
+func stored(ctx context.Context, t *testing.T, records *store.Store, namespace string) map[types.UID]history.Record {
+	t.Helper()
 	stored := map[types.UID]history.Record{}
-	for _, record := range r.records(ctx, t, records) {
+	for _, record := range recordsIn(ctx, t, records, namespace) {
 		if record.Ended() {
 			stored[types.UID(record.UID)] = record
 		}
@@ -217,9 +223,9 @@ func (r *shortRun) stored(ctx context.Context, t *testing.T, records *store.Stor
 	return stored
 }
 
-func (r *shortRun) records(ctx context.Context, t *testing.T, records *store.Store) []history.Record {
+func recordsIn(ctx context.Context, t *testing.T, records *store.Store, namespace string) []history.Record {
 	t.Helper()
-	page, err := records.List(ctx, store.Query{Namespaces: []string{r.namespace}, Limit: store.MaxBatch})
+	page, err := records.List(ctx, store.Query{Namespaces: []string{namespace}, Limit: store.MaxBatch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +249,7 @@ func (r *shortRun) awaitRecorded(ctx context.Context, t *testing.T, records *sto
 // checkRecords finds that each message had a Job that succeeded at once, and each Job that there was one record.
 func (r *shortRun) checkRecords(ctx context.Context, t *testing.T, records *store.Store) {
 	t.Helper()
-	all := r.records(ctx, t, records)
+	all := recordsIn(ctx, t, records, r.namespace)
 	if len(all) != r.messages {
 		t.Errorf("%d records of %d messages", len(all), r.messages)
 	}
