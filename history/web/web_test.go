@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -499,6 +500,9 @@ func TestATokenMayComeByThreeWays(t *testing.T) {
 			t.Errorf("%s: %d %s", name, status, body)
 		}
 	}
+	if status, body := w.get("/api/v1/user", "token-of-"+strings.Repeat("x", 32<<10)); status != http.StatusUnauthorized || !strings.Contains(body, "longer than") {
+		t.Errorf("a token that is longer than any: %d %s", status, body)
+	}
 }
 
 func TestWithoutAuthenticationOnlyThisMachineIsAnswered(t *testing.T) {
@@ -680,6 +684,48 @@ func TestChangesAreToldToThoseWhoMaySeeThem(t *testing.T) {
 	}
 	scaledJobs.Delete(&mix)
 	expectNext(t, w, "gone audio/mix", bob)
+}
+
+func TestAStreamTellsNoMoreOfWhatMayNotBeSeenAnyLonger(t *testing.T) {
+	t.Parallel()
+	clientset, cluster := authorised(t)
+	moved := make(chan struct{}) // closed when ada's rights are in audio, and no longer in media
+	var renewed atomic.Int32     // how often it was asked since whether ada may see all
+	clientset.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
+		select {
+		case <-moved:
+			if review.Spec.ResourceAttributes.Namespace == "" {
+				renewed.Add(1)
+			}
+			review.Status.Allowed = review.Spec.ResourceAttributes.Namespace == "audio"
+			return true, review, nil
+		default:
+			return false, nil, nil
+		}
+	})
+	w := newWorld(t, cluster)
+	scaledJobs, err := w.informers.FakeInformerFor(t.Context(), &v1alpha1.ScaledJob{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.started()
+	ada := w.listen("", "token-of-ada")
+	w.tell(scaledJobs, "media/transcode")
+	expectNext(t, w, "scaledjob media/transcode", ada)
+	close(moved)
+	w.clock.Step(61 * time.Second) // what the cluster said is believed for a minute
+	since := renewed.Load()
+	for patience := time.After(20 * time.Second); renewed.Load() < since+2; w.clock.Step(time.Second) {
+		select {
+		case <-patience:
+			t.Fatal("what may be seen is not asked for again")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	w.tell(scaledJobs, "media/transcode")
+	w.tell(scaledJobs, "audio/mix")
+	expectNext(t, w, "scaledjob audio/mix", ada)
 }
 
 func (w *world) tell(to *controllertest.FakeInformer, name string) {

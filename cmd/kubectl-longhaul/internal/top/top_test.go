@@ -25,7 +25,13 @@ type manager struct {
 	err  error
 }
 
-func (m *manager) ScaledJobs(context.Context) ([]v1.ScaledJob, error) { return m.all, m.err }
+func (m *manager) ScaledJobs(context.Context) ([]v1.ScaledJob, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	return m.all, nil
+}
+
 func (m *manager) Jobs(_ context.Context, namespace, name string) ([]v1.Job, error) {
 	return m.jobs[namespace+"/"+name], m.err
 }
