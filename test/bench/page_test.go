@@ -33,10 +33,10 @@ func BenchmarkHistoryPages(b *testing.B) {
 	dir := b.TempDir()
 	empty, full := openStore(b, filepath.Join(dir, "empty.db")), openStore(b, filepath.Join(dir, "history.db"))
 	fill(b, full, n)
-	tab := chromium.Open(b)
-	tab.As(chromium.Look{Width: 1600, Height: 1000})
 	const scaledJob = "/namespaces/team-2/scaledjobs/transcode-07"
 	none, many := servePages(b, empty), servePages(b, full)
+	tab := chromium.Open(b) // last, so that it ends first: its streams of events keep servers up
+	tab.As(chromium.Look{Width: 1600, Height: 1000})
 	for b.Loop() {
 		for _, page := range []struct{ name, path, drawn string }{
 			{"a ScaledJob's page, the last hour", scaledJob, `document.querySelectorAll(".chart canvas").length == 2`},
