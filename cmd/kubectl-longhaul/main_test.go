@@ -188,11 +188,12 @@ func (w *world) runs(t *testing.T, sj *v1alpha1.ScaledJob, sequence int64) {
 func ended(name string, sequence int64, minutesAgo int, category history.Category) history.Record {
 	namespace, name, _ := strings.Cut(name, "/")
 	outcome := history.Failed
-	switch category { //nolint:exhaustive // the others are failures
+	switch category {
 	case history.CategorySucceeded:
 		outcome = history.Succeeded
 	case history.CategoryCancelled:
 		outcome = history.Cancelled
+	default:
 	}
 	finished := now.Add(-time.Duration(minutesAgo) * time.Minute)
 	created, started := finished.Add(-62*time.Second), finished.Add(-60*time.Second)
