@@ -1,12 +1,15 @@
 package dispatcher_test
 
 import (
+	"cmp"
+	"context"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/jobtemplate"
@@ -65,16 +68,27 @@ func TestARequestRunsOneJobThoughNoMessageWaits(t *testing.T) {
 
 func TestARequestedJobIsKeptUntilTheStatusTellsThatItRan(t *testing.T) {
 	t.Parallel()
-	story(t, func(_ *testing.T, w *world) {
+	story(t, func(t *testing.T, w *world) {
 		m := w.manager()
 		w.apply(newScaledJob(func(sj *v1alpha1.ScaledJob) { *sj.Spec.SuccessfulJobsHistoryLimit = 0 }))
 		m.settle()
 		w.broker.put(videos, 1)
 		m.step(time.Second)
 		m.settle()
-		m.faults.status = func(func() error) error { return errBroken }
+		// The create's answer is lost, so the status tells the Job's number, and not what it is for.
+		m.faults.create = func(_ *batchv1.Job, create func() error) error { return cmp.Or(create(), context.DeadlineExceeded) }
+		m.faults.shows = func(j *batchv1.Job) bool { return j.Annotations[jobtemplate.AnnotationRun] == "" }
+		m.faults.live = func(client.Object) error { return errBroken }
 		w.ask("a")
-		_, _ = m.try()
+		for range 3 {
+			_, _ = m.try()
+			m.step(time.Second)
+		}
+		w.wantRun("a", 1)
+		if s := w.scaledJob().Status; s.LastSequence != 2 || s.LastRunRequest != "" {
+			t.Fatalf("the status tells of Job %d and of the request %q", s.LastSequence, s.LastRunRequest)
+		}
+		m.faults = faults{status: func(func() error) error { return errBroken }}
 		for range 5 {
 			m.step(time.Second)
 			_, _ = m.try()
@@ -113,6 +127,43 @@ func TestARequestIsForAMessageThatWaitsWhereThereIsOne(t *testing.T) {
 		if n := len(w.jobs()); n > 4 {
 			t.Errorf("there are %d Jobs for 3 messages and a request", n)
 		}
+	})
+}
+
+func TestARequestAddsNoJobToThoseThatAreDispatchedAnyway(t *testing.T) {
+	t.Parallel()
+	story(t, func(_ *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob())
+		m.arrive(3)
+		w.ask("a") // the same pass is told of both
+		m.settle()
+		w.wantRun("a", 1)
+		w.wantJobs(3)
+		m.follow(time.Minute)
+		w.wantJobs(3)
+	})
+}
+
+func TestARequestThatIsRefusedIsTriedAgainAtGrowingIntervals(t *testing.T) {
+	t.Parallel()
+	story(t, func(t *testing.T, w *world) {
+		m := w.manager()
+		w.apply(newScaledJob())
+		m.settle()
+		refused := w.quota(0)
+		w.ask("a")
+		for range 620 { // a pass each tenth of a second, whatever it is that wakes so many
+			m.pass()
+			m.step(100 * time.Millisecond)
+		}
+		if n := len(*refused); n < 5 || n > 20 {
+			t.Errorf("the API server was asked %d times within a minute, want 5 to 20", n)
+		}
+		w.wantJobs(0)
+		w.admit = nil
+		m.follow(2 * time.Minute)
+		w.wantRun("a", 1)
 	})
 }
 

@@ -19,6 +19,25 @@ func prune(t *testing.T, s *store.Store, keep store.Retention, now time.Time, ex
 	return n
 }
 
+func TestARecordsAgeCountsFromTheEndOfItsJob(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, s *store.Store, _ place) {
+		t.Helper()
+		long := succeeded(active("transcode", 1, noon))
+		end := noon.Add(10 * time.Hour)
+		long.Finished = &end
+		save(t, s, long)
+		none := func(string) bool { return false }
+		keep := store.Retention{Succeeded: store.Limit{MaxAge: 4 * time.Hour}}
+		if n := prune(t, s, keep, end.Add(4*time.Hour), none); n != 0 {
+			t.Errorf("%d records were dropped of Jobs that ended 4 h ago, 14 h after their creation, want none", n)
+		}
+		if n := prune(t, s, keep, end.Add(4*time.Hour+time.Second), none); n != 1 {
+			t.Errorf("%d records were dropped when the Job had ended too long ago, want 1", n)
+		}
+	})
+}
+
 func TestPruneKeepsWhatRetentionSays(t *testing.T) {
 	t.Parallel()
 	hour := func(h int) time.Time { return noon.Add(time.Duration(h) * time.Hour) }
