@@ -13,30 +13,36 @@ import (
 
 // activity answers with how much waited and ran over time.
 func (s *Server) activity(c *call) (any, error) {
-	namespace, name, err := s.mayRead(c)
-	if err != nil {
-		return nil, err
-	}
-	w, err := windowOf(c.URL.Query(), s.Clock.Now(), activityLength)
-	if err != nil {
-		return nil, err
-	}
 	points, err := number(c.URL.Query(), "points", 2, maxPoints, defaultPoints)
 	if err != nil {
 		return nil, err
 	}
-	spans, err := s.Store.Spans(c.Context(), namespace, name, w.from, w.to, store.MaxSpans)
+	w, spans, err := s.spans(c, store.MaxSpans)
 	if err != nil {
 		return nil, err
 	}
 	answer := v1.Activity{Points: drawn(spans, w, points)}
-	counted := s.waits.of(types.NamespacedName{Namespace: namespace, Name: name})
+	counted := s.waits.of(types.NamespacedName{Namespace: c.PathValue("namespace"), Name: c.PathValue("name")})
 	for i := range answer.Points {
 		if n, ok := counted.at(answer.Points[i].Time); ok {
 			answer.Points[i].Waiting = n
 		}
 	}
 	return answer, nil
+}
+
+// spans are when the Jobs of the ScaledJob that is asked about existed, so many at most, in the time that is asked about.
+func (s *Server) spans(c *call, most int) (window, []store.Span, error) {
+	namespace, name, err := s.mayRead(c)
+	if err != nil {
+		return window{}, nil, err
+	}
+	w, err := windowOf(c.URL.Query(), s.Clock.Now(), activityLength)
+	if err != nil {
+		return window{}, nil, err
+	}
+	spans, err := s.Store.Spans(c.Context(), namespace, name, w.from, w.to, most)
+	return w, spans, err
 }
 
 // drawn counts what waited, started and ran at equally distant moments of a time, the last of which is its end.

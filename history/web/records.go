@@ -193,19 +193,11 @@ func durations(d history.Distribution, histogram bool) v1.Durations {
 
 // timeline answers with Jobs as bars.
 func (s *Server) timeline(c *call) (any, error) {
-	namespace, name, err := s.mayRead(c)
-	if err != nil {
-		return nil, err
-	}
-	w, err := windowOf(c.URL.Query(), s.Clock.Now(), activityLength)
-	if err != nil {
-		return nil, err
-	}
 	limit, err := number(c.URL.Query(), "limit", 1, maxBars, defaultBars)
 	if err != nil {
 		return nil, err
 	}
-	spans, err := s.Store.Spans(c.Context(), namespace, name, w.from, w.to, limit+1)
+	_, spans, err := s.spans(c, limit+1)
 	if err != nil {
 		return nil, err
 	}
