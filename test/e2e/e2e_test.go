@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/history"
 )
 
 const (
@@ -137,6 +138,7 @@ func (s *stage) scenario(t *testing.T, happen func(ctx context.Context, until fu
 	if err != nil {
 		t.Error(err)
 	}
+	records := s.openHistory(ctx, t)
 	for _, r := range runs {
 		t.Run(r.kind, func(t *testing.T) {
 			if err := <-r.ended; err != nil {
@@ -157,6 +159,24 @@ func (s *stage) scenario(t *testing.T, happen func(ctx context.Context, until fu
 			}
 			if got.JobsAtOnce != atOnce {
 				t.Errorf("%d Jobs ran at once, so the cap of %d was not used", got.JobsAtOnce, atOnce)
+			}
+			err = wait(ctx, time.Minute, "each Job to be recorded", func() (bool, error) {
+				return len(stored(ctx, t, records, r.namespace)) >= got.Jobs, nil
+			})
+			if err != nil {
+				t.Errorf("%v: %d of %d are", err, len(stored(ctx, t, records, r.namespace)), got.Jobs)
+			}
+			done := map[string]bool{}
+			for _, record := range stored(ctx, t, records, r.namespace) {
+				done[record.MessageID] = record.Outcome == history.Succeeded
+			}
+			if len(done) != messages {
+				t.Errorf("the records tell of %d messages, not %d", len(done), messages)
+			}
+			for message, succeeded := range done {
+				if !succeeded {
+					t.Errorf("the record of message %q does not say that its Job succeeded", message)
+				}
 			}
 		})
 	}
