@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/longhaul-dev/longhaul/history"
 	"github.com/longhaul-dev/longhaul/history/store"
 )
@@ -48,7 +50,7 @@ func matches(q store.Query, r *history.Record) bool {
 	if outcome == "" {
 		outcome = store.Active
 	}
-	text := strings.ToLower(strings.Join([]string{r.MessageID, r.Job, r.Message}, " "))
+	text := strings.ToLower(strings.Join([]string{r.MessageID, r.Job, r.Message, r.Trigger}, " "))
 	for _, a := range r.Attempts {
 		text += " " + strings.ToLower(a.Pod+" "+a.Node)
 	}
@@ -61,6 +63,7 @@ func matches(q store.Query, r *history.Record) bool {
 	return (q.Namespaces == nil || slices.Contains(q.Namespaces, r.Namespace)) &&
 		(q.ScaledJob == "" || q.ScaledJob == r.ScaledJob) && (q.Outcome == "" || q.Outcome == outcome) &&
 		(q.Category == "" || q.Category == r.Category) && (q.MessageID == "" || q.MessageID == r.MessageID) &&
+		(q.Trigger == "" || q.Trigger == r.Trigger) &&
 		(q.Since.IsZero() || !r.Created.Before(q.Since)) && (q.Until.IsZero() || r.Created.Before(q.Until))
 }
 
@@ -109,6 +112,66 @@ func TestEachFilterAndAllTogetherFindJustWhatTheySay(t *testing.T) {
 		}
 		if found < 1000 {
 			t.Errorf("the queries find %d records: they test little", found)
+		}
+	})
+}
+
+func TestASearchFindsWhatIsOldAsWellAsWhatIsNew(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, s *store.Store, _ place) {
+		t.Helper()
+		// More than are looked at one by one: what is older is asked of the index.
+		var records []history.Record
+		for i := range 4000 {
+			r := active([]string{"audio", "transcode", "transcode"}[i%3], int64(i), noon.Add(time.Duration(i)*time.Second))
+			r.Namespace = []string{"archive", "media", "media", "media"}[i%4]
+			r.Trigger = []string{"videos", "images"}[i/2%2]
+			if r = succeeded(r); i%5 == 0 {
+				r = failed(r, history.CategoryOutOfMemory)
+			}
+			r.Message = "common words"
+			if i < 900 {
+				r.Message += " early"
+			}
+			if i%300 < 12 {
+				r.Message += " seldom videos" // also where the trigger is another
+			}
+			if i < 60 {
+				r.Message += " ancient"
+			}
+			records = append(records, r)
+		}
+		save(t, s, records...)
+		slices.Reverse(records)
+		found := 0
+		for _, search := range []string{"ancient", "anc", "early", "early common", "seldom", "seldom ancient", "common", "common nothing", "videos"} {
+			for _, q := range []store.Query{
+				{},
+				{ScaledJob: "transcode"},
+				{Namespaces: []string{"media"}},
+				{Outcome: history.Succeeded},
+				{Outcome: history.Failed},
+				{Trigger: "videos"},
+				{Namespaces: []string{"media"}, ScaledJob: "audio", Category: history.CategoryOutOfMemory, Trigger: "images"},
+				{Since: noon.Add(30 * time.Second), Until: noon.Add(3500 * time.Second)},
+			} {
+				var want []string
+				q.Search = search
+				for i := range records {
+					if matches(q, &records[i]) {
+						want = append(want, records[i].Job)
+					}
+				}
+				for _, q.Limit = range []int{min(store.MaxBatch, max(7, len(want)/3)), store.MaxBatch} {
+					if got := jobs(all(t, s, q)); !slices.Equal(want, got) {
+						t.Errorf("%+v finds %d records, want %d: %s", q, len(got), len(want), cmp.Diff(want, got))
+					}
+				}
+				found += len(want)
+			}
+		}
+		if found < 10_000 {
+			t.Errorf("the searches find %d records: they test little", found)
 		}
 	})
 }
