@@ -116,6 +116,18 @@ func TestTheDashboardShowsWhatBecomesOfEachMessage(t *testing.T) { //nolint:para
 	tab.Await("the record that has the word", `document.querySelectorAll(".records tbody tr").length == 1`)
 	view(t, tab, "records")
 
+	// A page has 25 records, and the URL says which page.
+	r.put(ctx, t, 20)
+	tab.Do("opening the ScaledJob", chromedp.Navigate(home+"namespaces/"+r.namespace+"/scaledjobs/short"))
+	tab.Await("the newest page", `document.querySelectorAll(".records .badge.good").length == 24 && document.querySelector("#older") != null`)
+	tab.Do("going on", chromedp.Click(chromedp.CSS("#older")))
+	last := `document.querySelectorAll(".records tbody tr").length == 4 && document.querySelector("#older") == null && location.search.includes("cursor=")`
+	tab.Await("the last page", last)
+	tab.Do("loading the page again", chromedp.Reload())
+	tab.Await("the last page, after loading it again", last)
+	tab.Do("going to the newest", chromedp.Click(chromedp.CSS("#newest")))
+	tab.Await("the newest page again", `document.querySelectorAll(".records tbody tr").length == 25 && !location.search.includes("cursor")`)
+
 	// The ScaledJob goes, its history stays.
 	sj := &v1alpha1.ScaledJob{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "short"}}
 	tab.Do("opening the dashboard", chromedp.Navigate(home))
@@ -128,7 +140,7 @@ func TestTheDashboardShowsWhatBecomesOfEachMessage(t *testing.T) { //nolint:para
 	tab.Do("asking for deleted ones", chromedp.Click(chromedp.CSS("#deleted")))
 	tab.Await("what is left of it", fmt.Sprintf(`document.querySelector(%q)?.innerText.includes("Deleted")`, row))
 	tab.Do("opening it", chromedp.Click(chromedp.CSS(row+" a")))
-	tab.Await("its records", `document.querySelectorAll(".records tbody tr").length == 9 && document.querySelector("h1").innerText.includes("Deleted")`)
+	tab.Await("its records", `document.querySelectorAll(".records tbody tr").length == 25 && document.querySelector("h1").innerText.includes("Deleted")`)
 }
 
 // dashboard is where a manager serves it.
