@@ -273,7 +273,7 @@ func (r *Recorder) keep(e *entry, before history.Record) {
 	if worth(before) != worth(e.record) || before.Ended() != e.record.Ended() || before.Category != e.record.Category {
 		e.version++
 	}
-	if e.saved != e.version || !e.asked {
+	if e.saved != e.version {
 		r.dirty[types.UID(e.record.UID)] = e
 		r.poke()
 	}

@@ -56,6 +56,8 @@ type flaky struct {
 	mu    sync.Mutex
 	down  error
 	saves int
+	// during is called while a batch is being saved; nil for nothing.
+	during func()
 }
 
 func (f *flaky) fail(err error) {
@@ -77,6 +79,9 @@ func (f *flaky) Save(ctx context.Context, records []history.Record) error {
 	f.mu.Lock()
 	f.saves++
 	f.mu.Unlock()
+	if f.during != nil {
+		f.during()
+	}
 	return f.Store.Save(ctx, records)
 }
 
@@ -274,6 +279,46 @@ func (w *world) want(lines ...string) {
 	w.t.Helper()
 	if diff := cmp.Diff(lines, w.records()); diff != "" {
 		w.t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatChangesWhileARecordIsBeingSavedIsSavedNext(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	job := w.job(1)
+	w.see(r, job)
+	w.store.during = func() {
+		w.store.during = nil
+		w.see(r, w.finish(job, batchv1.JobComplete))
+		w.clock.Step(20 * time.Second) // no pod of it will tell more
+	}
+	w.flush(r)
+	w.want("transcode-000001  ")
+	w.flush(r)
+	w.want("transcode-000001 succeeded Succeeded")
+}
+
+func TestTroubleEndsThoughAllIsStoredAlready(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.start()
+	job := w.finish(w.job(1), batchv1.JobComplete)
+	w.see(r, job)
+	w.clock.Step(20 * time.Second)
+	w.flush(r)
+	w.want("transcode-000001 succeeded Succeeded")
+	// The next manager has nothing to save, and cannot know that until the store answers.
+	r = w.start()
+	w.told(r, true, job)
+	w.store.fail(errors.New("no space left on device"))
+	if _, err := r.Flush(t.Context()); err == nil || r.Trouble() == nil {
+		t.Fatalf("the store is down: flushing says %v, and trouble is %v", err, r.Trouble())
+	}
+	w.store.fail(nil)
+	w.flush(r)
+	if err := r.Trouble(); err != nil {
+		t.Errorf("the store is back, and trouble is still %v", err)
 	}
 }
 
