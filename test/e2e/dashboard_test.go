@@ -45,7 +45,8 @@ func view(t *testing.T, tab *chromium.Tab, name string) {
 	t.Helper()
 	for how, look := range looks() {
 		tab.As(look)
-		tab.Await("the page to fit", `document.documentElement.scrollWidth <= innerWidth`)
+		// A telephone shows a page that is too wide from further away, and innerWidth is then that of the page.
+		tab.Await("the page to fit", fmt.Sprintf(`document.documentElement.scrollWidth <= %d`, look.Width))
 		tab.Picture(name + "-" + how)
 	}
 	tab.As(looks()["wide-light"])
