@@ -23,7 +23,7 @@ export function path(parts) {
 }
 
 // Refused is an answer that is not as wished: its status, and what to do.
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;

@@ -6,7 +6,7 @@ import { count, duration } from "./format.js";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 // colour is one of the style sheet's.
-export function colour(name) {
+function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
@@ -80,7 +80,7 @@ export function label(t, all) {
 const bins = 24;
 
 // binned puts a histogram's many narrow buckets into few wide ones, each wider than the one before by the same factor.
-export function binned(buckets) {
+function binned(buckets) {
   if (buckets.length === 0) return [];
   const least = Math.max(0.001, buckets[0].to);
   const most = Math.max(least * 1.5, buckets.at(-1).to);

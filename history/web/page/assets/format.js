@@ -58,8 +58,3 @@ export function bytes(n) {
   }
   return `${n >= 10 || unit === 0 ? Math.round(n) : n.toFixed(1)} ${units[unit]}`;
 }
-
-// jobs writes a number of Jobs.
-export function jobs(n) {
-  return n === 1 ? "1 Job" : `${count(n)} Jobs`;
-}

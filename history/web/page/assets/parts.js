@@ -56,7 +56,7 @@ export function recordTable(records, several) {
   const heads = several ? ["ScaledJob", ...columns] : columns;
   return h("table", { class: "rows records" },
     h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {}, records.map((r) => h("tr", { "data-sequence": r.sequence },
+    h("tbody", {}, records.map((r) => h("tr", {},
       several && cell("ScaledJob", h("a", { href: url(of(r.namespace, r.scaledJob)) }, `${r.namespace}/${r.scaledJob}`)),
       cell("Job", h("a", { href: url(of(r.namespace, r.scaledJob, "records", r.sequence)) }, r.job)),
       cell("Message", r.messageID || "–"),

@@ -12,7 +12,7 @@ const head = 20; // for the times
 const seconds = (text) => Date.parse(text) / 1000;
 
 // phases are a bar's parts: what it did, and from when until when.
-export function phases(bar, now) {
+function phases(bar, now) {
   const end = bar.finished ? seconds(bar.finished) : now;
   const created = seconds(bar.created);
   const started = bar.started ? seconds(bar.started) : end;
@@ -26,7 +26,7 @@ export function phases(bar, now) {
 const did = { wait: "waited", start: "started up", run: "runs since", succeeded: "ran", failed: "ran", cancelled: "ran" };
 
 // words tell a bar.
-export function words(bar, now) {
+function words(bar, now) {
   const parts = phases(bar, now).map((p) => `${did[p.what]} ${duration(p.to - p.from)}`);
   return `Job ${bar.sequence}, ${bar.category ?? (bar.started ? "running" : "starting")}: ${parts.join(", ")}`;
 }
