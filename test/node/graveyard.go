@@ -20,16 +20,17 @@ type graveyard struct {
 	folders []podFolder // the oldest first
 }
 
-// bury clears the folder of a pod that is gone of all but its logs.
+// bury clears the folder of a pod that is gone of all but its logs. Pods are taken for deleted in the order in which they come
+// here: one that is cleared slowly is not overtaken.
 func (g *graveyard) bury(folder podFolder) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if err := folder.clear(); err != nil {
 		return err
 	}
 	if _, err := os.Stat(string(folder)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.folders = append(g.folders, folder)
 	return g.shrink()
 }
