@@ -30,6 +30,7 @@ import (
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/resolve"
 )
 
 // IndexController is the index of Jobs and Pods by the UID of their controller.
@@ -44,7 +45,7 @@ type Options struct {
 	// Meter reads the triggers, and tells of changes through Wake.
 	Meter *trigger.Meter
 	// Kinds are the kinds of triggers that this manager knows.
-	Kinds []Kind
+	Kinds []resolve.Kind
 	// Records tell what is recorded of Jobs; nil where no history is kept.
 	Records Records
 	// Clock tells the time.
@@ -122,7 +123,7 @@ func (c *Controller) pass(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory
 // forget ends all that is kept for a ScaledJob that is gone, or no longer ours.
 func (c *Controller) forget(name types.NamespacedName) {
 	c.memories.forget(name)
-	c.Meter.Forget(trigger.Owner{Namespace: name.Namespace, Name: name.Name})
+	c.Meter.Forget(ownerOf(name))
 	c.Metrics.forget(name)
 }
 

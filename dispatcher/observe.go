@@ -16,6 +16,7 @@ import (
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/resolve"
 	"github.com/longhaul-dev/longhaul/history"
 	"github.com/longhaul-dev/longhaul/jobtemplate"
 )
@@ -124,7 +125,7 @@ func (m *memory) missLast(sj *v1alpha1.ScaledJob, o *observation) {
 func (c *Controller) observeLast(sj *v1alpha1.ScaledJob, o *observation) {
 	for i := range o.sources {
 		if s := &o.sources[i]; s.queued() {
-			o.backlogs[s.name], _ = c.Meter.Last(ownerOf(sj), s.name, o.at)
+			o.backlogs[s.name], _ = c.Meter.Last(ownerOf(client.ObjectKeyFromObject(sj)), s.name, o.at)
 		}
 	}
 }
@@ -133,7 +134,7 @@ func (c *Controller) observeLast(sj *v1alpha1.ScaledJob, o *observation) {
 // counted; one whose count has changed and for which no answer is on its way gets a new one. While one is, the question
 // stays: Jobs that come and go quicker than a broker answers would otherwise put it off for ever.
 func (c *Controller) observeBacklogs(sj *v1alpha1.ScaledJob, m *memory, o *observation) {
-	owner := ownerOf(sj)
+	owner := ownerOf(client.ObjectKeyFromObject(sj))
 	ask := m.mayDispatch(sj, o) || m.mayReplace(sj, o)
 	for i := range o.sources {
 		s := &o.sources[i]
@@ -177,7 +178,7 @@ func (c *Controller) askNext(sj *v1alpha1.ScaledJob, m *memory, o *observation, 
 		}
 		a.ask(s.count(sj, o), o.at)
 		if a.question.counts != decided {
-			c.Meter.Observe(ownerOf(sj), s.name, a.question.at)
+			c.Meter.Observe(ownerOf(client.ObjectKeyFromObject(sj)), s.name, a.question.at)
 			a.question.asked = o.at
 		}
 	}
@@ -198,23 +199,18 @@ func (s *source) count(sj *v1alpha1.ScaledJob, o *observation) counts {
 
 // observeSources resolves the triggers where they, or a Secret they refer to, have changed, and has the meter read them.
 func (c *Controller) observeSources(ctx context.Context, sj *v1alpha1.ScaledJob, m *memory) error {
-	versions, err := c.secretVersions(ctx, sj)
+	cluster := resolve.Cluster{Cache: c.Client, Live: c.Live}
+	versions, err := cluster.Versions(ctx, sj.Namespace, resolve.SecretsOf(sj.Spec.Triggers))
 	if err != nil {
 		return err
 	}
 	if m.sources.triggers != nil && m.sources.generation == sj.Generation && maps.Equal(m.sources.versions, versions) {
 		return nil
 	}
-	var failed error
-	triggers := resolve(c.Kinds, sj, func(name, key string) (string, error) {
-		value, err := c.secret(ctx, sj.Namespace, name, key)
-		if err != nil && !isUserError(err) {
-			failed = err
-		}
-		return value, err
-	})
-	if failed != nil {
-		return failed // not the user's fault: tried again, and the triggers stay as they were
+	secrets, failed := cluster.Secrets(ctx, sj.Namespace)
+	triggers := resolveAll(c.Kinds, sj, secrets)
+	if err := failed(); err != nil {
+		return err // not the user's fault: tried again, and the triggers stay as they were
 	}
 	before := m.sources.triggers
 	m.adopt(sources{generation: sj.Generation, versions: versions, triggers: triggers, since: c.Clock.Now()})
@@ -224,7 +220,7 @@ func (c *Controller) observeSources(ctx context.Context, sj *v1alpha1.ScaledJob,
 			watches = append(watches, trigger.Watch{Trigger: s.name, Source: s.source, Interval: sj.Spec.PollingInterval.Duration})
 		}
 	}
-	c.Meter.Watch(ownerOf(sj), watches)
+	c.Meter.Watch(ownerOf(client.ObjectKeyFromObject(sj)), watches)
 	for _, old := range before {
 		if !slices.ContainsFunc(triggers, func(t source) bool { return t.name == old.name && t.queued() == old.queued() }) {
 			c.Metrics.forgetTrigger(client.ObjectKeyFromObject(sj), old.name)
@@ -306,40 +302,3 @@ func (c *Controller) podsOf(ctx context.Context, job *batchv1.Job) ([]*corev1.Po
 	}
 	return pods, nil
 }
-
-// secretVersions tells the resource version of each Secret that a ScaledJob refers to. Only their metadata is cached.
-func (c *Controller) secretVersions(ctx context.Context, sj *v1alpha1.ScaledJob) (map[string]string, error) {
-	versions := map[string]string{}
-	for _, name := range SecretsOf(sj) {
-		meta := metav1.PartialObjectMetadata{}
-		meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-		err := c.Client.Get(ctx, types.NamespacedName{Namespace: sj.Namespace, Name: name}, &meta)
-		if client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("looking for Secret %s: %w", name, err)
-		}
-		versions[name] = meta.ResourceVersion
-	}
-	return versions, nil
-}
-
-// secret reads one key of a Secret from the API server.
-func (c *Controller) secret(ctx context.Context, namespace, name, key string) (string, error) {
-	var secret corev1.Secret
-	err := c.Live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &secret)
-	if apierrors.IsNotFound(err) {
-		return "", &secretError{fmt.Sprintf("Secret %q does not exist in namespace %s: create it", name, namespace)}
-	}
-	if err != nil {
-		return "", fmt.Errorf("reading Secret %s: %w", name, err)
-	}
-	value, ok := secret.Data[key]
-	if !ok {
-		return "", &secretError{fmt.Sprintf("Secret %q has no key %q: add it, or name another", name, key)}
-	}
-	return string(value), nil
-}
-
-// secretError says what is wrong with a Secret that the user is to mend.
-type secretError struct{ text string }
-
-func (e *secretError) Error() string { return e.text }

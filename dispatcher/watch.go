@@ -22,6 +22,7 @@ import (
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/resolve"
 )
 
 // indexSecrets is the index of ScaledJobs by the Secrets that their triggers refer to.
@@ -56,7 +57,7 @@ func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager, w *
 		return err
 	}
 	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ScaledJob{}, indexSecrets, func(o client.Object) []string {
-		return SecretsOf(o.(*v1alpha1.ScaledJob))
+		return resolve.SecretsOf(o.(*v1alpha1.ScaledJob).Spec.Triggers)
 	})
 	if err != nil {
 		return err

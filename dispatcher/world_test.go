@@ -38,6 +38,7 @@ import (
 	"github.com/longhaul-dev/longhaul/dispatcher"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger/cron"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/resolve"
 )
 
 // The tests of this package make one pass after the other. They happen in a world: an API server that is a fake client, a
@@ -727,10 +728,10 @@ func (b *broker) readings() int {
 }
 
 // kinds are the kinds of triggers that the managers know.
-func (b *broker) kinds() []dispatcher.Kind {
-	return []dispatcher.Kind{
-		dispatcher.KindOf("redisList", func(t *v1alpha1.Trigger) *v1alpha1.RedisListTrigger { return t.RedisList }, b.source),
-		dispatcher.KindOf("cron", func(t *v1alpha1.Trigger) *v1alpha1.CronTrigger { return t.Cron }, cron.Source),
+func (b *broker) kinds() []resolve.Kind {
+	return []resolve.Kind{
+		resolve.KindOf("redisList", func(t *v1alpha1.Trigger) *v1alpha1.RedisListTrigger { return t.RedisList }, b.source),
+		resolve.KindOf("cron", func(t *v1alpha1.Trigger) *v1alpha1.CronTrigger { return t.Cron }, cron.Source),
 	}
 }
 

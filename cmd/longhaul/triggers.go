@@ -2,19 +2,19 @@ package main
 
 import (
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
-	"github.com/longhaul-dev/longhaul/dispatcher"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger/cron"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger/rabbitmq"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger/redis"
+	"github.com/longhaul-dev/longhaul/dispatcher/trigger/resolve"
 )
 
 // kinds are the triggers that this manager knows, one line each.
-func kinds() []dispatcher.Kind {
+func kinds() []resolve.Kind {
 	type t = v1alpha1.Trigger
-	return []dispatcher.Kind{
-		dispatcher.KindOf("rabbitmq", func(t *t) *v1alpha1.RabbitMQTrigger { return t.RabbitMQ }, rabbitmq.Source),
-		dispatcher.KindOf("redisList", func(t *t) *v1alpha1.RedisListTrigger { return t.RedisList }, redis.ListSource),
-		dispatcher.KindOf("redisStream", func(t *t) *v1alpha1.RedisStreamTrigger { return t.RedisStream }, redis.StreamSource),
-		dispatcher.KindOf("cron", func(t *t) *v1alpha1.CronTrigger { return t.Cron }, cron.Source),
+	return []resolve.Kind{
+		resolve.KindOf("rabbitmq", func(t *t) *v1alpha1.RabbitMQTrigger { return t.RabbitMQ }, rabbitmq.Source),
+		resolve.KindOf("redisList", func(t *t) *v1alpha1.RedisListTrigger { return t.RedisList }, redis.ListSource),
+		resolve.KindOf("redisStream", func(t *t) *v1alpha1.RedisStreamTrigger { return t.RedisStream }, redis.StreamSource),
+		resolve.KindOf("cron", func(t *t) *v1alpha1.CronTrigger { return t.Cron }, cron.Source),
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Owner names the object that a trigger belongs to.
+// Owner names the object that a trigger belongs to, by its kind, its namespace and its name.
 type Owner struct {
-	Namespace, Name string
+	Kind, Namespace, Name string
 }
 
 // Watch asks the meter to read one trigger.
