@@ -17,7 +17,7 @@ func GroupVersion() schema.GroupVersion {
 // AddToScheme makes this package's kinds known to a scheme. It never fails; the error is there because callers collect
 // such functions in a runtime.SchemeBuilder.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion(), &ScaledJob{}, &ScaledJobList{})
+	s.AddKnownTypes(GroupVersion(), &ScaledJob{}, &ScaledJobList{}, &ScaledDeployment{}, &ScaledDeploymentList{})
 	metav1.AddToGroupVersion(s, GroupVersion())
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/redis/go-redis/v9"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +30,7 @@ import (
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 	"github.com/longhaul-dev/longhaul/dispatcher"
+	"github.com/longhaul-dev/longhaul/dispatcher/longpoll"
 	"github.com/longhaul-dev/longhaul/dispatcher/trigger"
 	"github.com/longhaul-dev/longhaul/history/store"
 )
@@ -138,8 +140,9 @@ func caching(namespaces []string) (cache.Options, error) {
 	options := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}:  {Label: labels.NewSelector().Add(*ofJob), Transform: slimPod},
-			&batchv1.Job{}: {Transform: slimJob},
+			&corev1.Pod{}:                            {Label: labels.NewSelector().Add(*ofJob), Transform: slimPod},
+			&batchv1.Job{}:                           {Transform: slimJob},
+			&autoscalingv2.HorizontalPodAutoscaler{}: {Transform: slimScaler},
 		},
 	}
 	if len(namespaces) > 0 {
@@ -191,17 +194,53 @@ func slimJob(o any) (any, error) {
 	return o, nil
 }
 
+// slimScaler drops from a cached HorizontalPodAutoscaler all but what it scales.
+func slimScaler(o any) (any, error) {
+	if scaler, ok := o.(*autoscalingv2.HorizontalPodAutoscaler); ok {
+		scaler.ManagedFields, scaler.Annotations = nil, nil
+		scaler.Spec = autoscalingv2.HorizontalPodAutoscalerSpec{ScaleTargetRef: scaler.Spec.ScaleTargetRef}
+		scaler.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
+	}
+	return o, nil
+}
+
 // addDispatcher wires the dispatcher: who reads the triggers, and who acts on what they show.
 func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector labels.Selector, kept *store.Store) error {
 	measured, err := dispatcher.NewMetrics(metrics.Registry)
 	if err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
-	waker := &dispatcher.Waker{}
-	meter := trigger.NewMeter(clock.RealClock{}, waker.Wake, measured.Read)
+	scaling := longpoll.Options{
+		Client:   mgr.GetClient(),
+		Live:     mgr.GetAPIReader(),
+		Kinds:    kinds(),
+		Clock:    clock.RealClock{},
+		HTTP:     longpoll.NewHTTP(),
+		Recorder: mgr.GetEventRecorder("longhaul"),
+	}
+	if scaling.Metrics, err = longpoll.NewMetrics(metrics.Registry); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	waker, scalingWaker := &dispatcher.Waker{}, &longpoll.Waker{}
+	meter := trigger.NewMeter(clock.RealClock{},
+		func(owner trigger.Owner) {
+			if owner.Kind == longpoll.OwnerKind {
+				scalingWaker.Wake(owner)
+			} else {
+				waker.Wake(owner)
+			}
+		},
+		func(owner trigger.Owner, name string, o trigger.Observation) {
+			if owner.Kind == longpoll.OwnerKind {
+				scaling.Metrics.Read(owner, name, o)
+			} else {
+				measured.Read(owner, name, o)
+			}
+		})
 	if err := mgr.Add(meter); err != nil {
 		return fmt.Errorf("adding the meter: %w", err)
 	}
+	scaling.Meter = meter
 	o := dispatcher.Options{
 		Client:              mgr.GetClient(),
 		Live:                mgr.GetAPIReader(),
@@ -226,6 +265,10 @@ func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector l
 	c := dispatcher.New(o)
 	if err := c.SetupWithManager(ctx, mgr, waker, s.passes); err != nil {
 		return fmt.Errorf("adding the dispatcher: %w", err)
+	}
+	scaling.Selects = o.Selects
+	if err := longpoll.New(scaling).SetupWithManager(ctx, mgr, scalingWaker, s.passes); err != nil {
+		return fmt.Errorf("adding the scaling of Deployments: %w", err)
 	}
 	return nil
 }
