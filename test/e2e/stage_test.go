@@ -85,8 +85,9 @@ func build(ctx context.Context, assets string) (*stage, error) {
 		return nil, err
 	}
 	s := &stage{dir: dir, kubeconfig: filepath.Join(dir, "kube", "kubeconfig"), clip: filepath.Join(dir, "clip.y4m")}
-	for _, name := range []string{"longhaul", "kubectl-longhaul", "transcode-worker"} {
-		command := exec.CommandContext(ctx, "go", "build", "-o", s.bin(name), "../../cmd/"+name)
+	for _, program := range []string{"../../cmd/longhaul", "../../cmd/kubectl-longhaul", "../../cmd/transcode-worker", "../fixture/consumer"} {
+		name := filepath.Base(program)
+		command := exec.CommandContext(ctx, "go", "build", "-o", s.bin(name), program)
 		if output, err := command.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("building %s: %w: %s", name, err, output)
 		}
