@@ -33,7 +33,7 @@ func kinds() map[string]string {
 
 func TestEveryFieldIsTold(t *testing.T) {
 	t.Parallel()
-	schema := scaledJob(t)
+	schema := schemaOf(t, "scaledjobs")
 	spec, status := schema.Properties["spec"], schema.Properties["status"]
 
 	trigger := *spec.Properties["triggers"].Items.Schema
@@ -61,6 +61,27 @@ func TestEveryFieldIsTold(t *testing.T) {
 	}
 }
 
+func TestEveryFieldOfAScaledDeploymentIsTold(t *testing.T) {
+	t.Parallel()
+	schema := schemaOf(t, "scaleddeployments")
+	spec, status := schema.Properties["spec"], schema.Properties["status"]
+	trigger := spec.Properties["triggers"].Items.Schema
+	for kind := range kinds() {
+		if p, ok := trigger.Properties[kind]; ok {
+			p.Properties = nil // told where the kind is
+			trigger.Properties[kind] = p
+		}
+	}
+	text := read(t, "scaleddeployment.md")
+	for _, field := range leaves("", &spec) {
+		wants(t, "scaleddeployment.md", text, "^### `"+regexp.QuoteMeta(field)+"`$")
+	}
+	delete(status.Properties, "conditions")
+	for _, field := range leaves("", &status) {
+		wants(t, "scaleddeployment.md", text, "^[|] `"+regexp.QuoteMeta(field)+"` ")
+	}
+}
+
 func TestWhatTheSourceDefinesIsTold(t *testing.T) {
 	t.Parallel()
 	for name, about := range map[string]struct {
@@ -68,6 +89,9 @@ func TestWhatTheSourceDefinesIsTold(t *testing.T) {
 		source, define, document, written string
 	}{
 		"metrics":            {"dispatcher/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
+		"scaling's metrics":  {"dispatcher/longpoll/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
+		"scaling's reasons":  {"api/v1alpha1/scaleddeployment_types.go", `Reason\w+ += "(\w+)"`, "conditions.md", "^[|] [[]?`%s`"},
+		"scaling's types":    {"api/v1alpha1/scaleddeployment_types.go", `Condition[MR]\w+ += "(\w+)"`, "conditions.md", "^## %s$"},
 		"history's metrics":  {"history/recorder/metrics.go", `Name: "(longhaul_\w+)"`, "metrics.md", "^[|] `%s` "},
 		"flags":              {"cmd/longhaul/settings.go", `Var\(&s\.[\w.]+, "([a-z-]+)"`, "install.md", "^[|] `--%s` "},
 		"the plugin's flags": {"cmd/kubectl-longhaul/testdata/help.golden", `(?m)^ +(?:-\w, )?--([a-z-]+) `, "kubectl.md", "--%s\\b"},
@@ -191,9 +215,9 @@ func leaves(path string, s *apiextensionsv1.JSONSchemaProps) []string {
 	return fields
 }
 
-func scaledJob(t *testing.T) *apiextensionsv1.JSONSchemaProps {
+func schemaOf(t *testing.T, kind string) *apiextensionsv1.JSONSchemaProps {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(root, "config", "crd", "bases", "longhaul.dev_scaledjobs.yaml"))
+	raw, err := os.ReadFile(filepath.Join(root, "config", "crd", "bases", "longhaul.dev_"+kind+".yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
