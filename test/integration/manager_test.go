@@ -389,6 +389,10 @@ func TestTheManager(t *testing.T) {
 		})
 	})
 
+	t.Run("it sizes a Deployment and a StatefulSet", func(t *testing.T) {
+		p.scales(t, namespace, broker)
+	})
+
 	t.Run("it shows a user what the cluster lets that user read", func(t *testing.T) {
 		for _, who := range []struct {
 			name   string

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -251,7 +252,16 @@ func TestTheManagerMayDoItsWorkAndNothingElse(t *testing.T) {
 		}},
 		{"delete all Jobs", func() error { return c.DeleteAllOf(ctx, first, client.InNamespace(namespace)) }},
 		{"create a Pod", func() error { return c.Create(ctx, pod.DeepCopy()) }},
-		{"delete a Pod", func() error { return c.Delete(ctx, pod, client.DryRunAll) }},
+		{"delete all Pods", func() error { return c.DeleteAllOf(ctx, pod, client.InNamespace(namespace)) }},
+		{"create a Deployment", func() error {
+			return c.Create(ctx, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "other"}})
+		}},
+		{"delete a Deployment", func() error {
+			return c.Delete(ctx, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "other"}})
+		}},
+		{"delete a ReplicaSet", func() error {
+			return c.Delete(ctx, &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "other"}})
+		}},
 		{"change a Pod", func() error { return c.Update(ctx, pod) }},
 		{"run a command in a Pod", func() error {
 			return sets.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name("worker").SubResource("exec").
@@ -422,11 +432,15 @@ func unused() map[string]string {
 		"list namespaces.":             stream,
 		"list pods.":                   stream,
 		"list scaledjobs.longhaul.dev": stream,
-		"list secrets.":                stream,
 
-		"get pods/log.":                             "asked for when a pod fails; here no pod runs",
-		"patch events.events.k8s.io":                "an event that occurs again is counted in the first",
-		"update scaledjobs/finalizers.longhaul.dev": "never asked for; looked up when a Job is created that blocks the deletion of its owner",
+		"list scaleddeployments.longhaul.dev":       stream,
+		"list horizontalpodautoscalers.autoscaling": stream,
+		"list secrets.": stream,
+
+		"get pods/log.":                                    "asked for when a pod fails; here no pod runs",
+		"patch events.events.k8s.io":                       "an event that occurs again is counted in the first",
+		"update scaledjobs/finalizers.longhaul.dev":        "never asked for; looked up when a Job is created that blocks the deletion of its owner",
+		"update scaleddeployments/finalizers.longhaul.dev": "never asked for; looked up when a PodDisruptionBudget is created that blocks the deletion of its owner",
 	}
 }
 

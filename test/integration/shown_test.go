@@ -130,7 +130,10 @@ func TestScaledJobsHaveAShortNameAndAreAmongAll(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %v %v namespaced:%v", r.Name, r.SingularName, r.ShortNames, r.Categories, r.Namespaced))
 	}
 	slices.Sort(got)
-	want := []string{"scaledjobs scaledjob [lsj] [all] namespaced:true", "scaledjobs/status  [] [] namespaced:true"}
+	want := []string{
+		"scaleddeployments scaleddeployment [lsd] [all] namespaced:true", "scaleddeployments/status  [] [] namespaced:true",
+		"scaledjobs scaledjob [lsj] [all] namespaced:true", "scaledjobs/status  [] [] namespaced:true",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("resources (-want +got):\n%s", diff)
 	}
