@@ -177,8 +177,8 @@ func (p *plane) scales(t *testing.T, namespace string, broker *miniredis.Minired
 	awaits := func(what string, holds func() (bool, string)) {
 		t.Helper()
 		eventually(t, what, func() (bool, string) {
-			if err := p.act(t.Context(), namespace); client.IgnoreNotFound(err) != nil {
-				return false, err.Error()
+			if err := p.act(t.Context(), namespace); err != nil {
+				return false, err.Error() // written by somebody else meanwhile
 			}
 			return holds()
 		})
