@@ -186,7 +186,10 @@ func TestShippedDefinitionsDocumentOurFieldsAndNotTheJobTemplates(t *testing.T) 
 			if ours < 20 {
 				t.Errorf("%s: %d fields of ours were found; this test looks in the wrong place", file, ours)
 			}
-			template := root.Properties["spec"].Properties["jobTemplate"]
+			template, ok := root.Properties["spec"].Properties["jobTemplate"]
+			if !ok && crd.Spec.Names.Kind != "ScaledJob" {
+				continue
+			}
 			if !strings.Contains(template.Description, "jobTemplate") {
 				t.Errorf("%s: jobTemplate itself is described with %q", file, template.Description)
 			}

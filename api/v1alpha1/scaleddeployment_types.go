@@ -442,7 +442,7 @@ type Termination struct {
 
 // BusySignal says how a pod tells that it works. The first that is set counts.
 //
-// +kubebuilder:validation:AtLeastOneOf=httpGet;podAnnotation;rabbitmqConsumers
+// +kubebuilder:validation:AtLeastOneOf=httpGet;podAnnotation
 type BusySignal struct {
 	// httpGet asks the pod: 200 and {"busy":true} or {"busy":false}.
 	// +optional
@@ -454,18 +454,7 @@ type BusySignal struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=316
 	PodAnnotation string `json:"podAnnotation,omitempty"`
-
-	// rabbitmqConsumers asks RabbitMQ's management API which consumers have unacknowledged deliveries. It needs a
-	// rabbitmq trigger with managementURI, and no code in the worker.
-	// +optional
-	RabbitMQConsumers *RabbitMQConsumers `json:"rabbitmqConsumers,omitempty"`
 }
-
-// RabbitMQConsumers tells busy pods by their connections to the queues of the rabbitmq triggers: a connection is a pod's
-// whose name it bears (the client property connection_name), or from whose address it comes.
-//
-// +kubebuilder:validation:MinProperties=0
-type RabbitMQConsumers struct{}
 
 // PodHTTP is a path on a port of each pod, asked by plain HTTP.
 type PodHTTP struct {

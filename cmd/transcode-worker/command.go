@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/longhaul-dev/longhaul/cmd/transcode-worker/internal/inbox"
 	"github.com/longhaul-dev/longhaul/cmd/transcode-worker/internal/worker"
+	consumer "github.com/longhaul-dev/longhaul/worker"
 )
 
 const longHelp = `Take one message, transcode the clip that it names, and end.
@@ -48,8 +52,47 @@ func newCommand(env environment, stdout, stderr io.Writer) *cobra.Command {
 	command.SetErr(stderr)
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	addFlags(command.Flags(), &s, env.taker())
-	command.AddCommand(newMakeClip())
+	command.AddCommand(newMakeClip(), newConsume(env, &s))
 	return command
+}
+
+const consumeHelp = `Stay up, and transcode one clip after another.
+
+It takes the flags and variables of transcode-worker, and tells a
+ScaledDeployment at --listen whether it works: GET /longhaul/state, and POST,
+DELETE and GET /longhaul/fence. On SIGTERM it finishes the clip in hand.`
+
+// newConsume builds the command of a long-poll consumer.
+func newConsume(env environment, s *worker.Settings) *cobra.Command {
+	var listen string
+	command := &cobra.Command{
+		Use:   "consume",
+		Short: "Stay up, and transcode one clip after another",
+		Long:  consumeHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := env.fill(cmd.Flags()); err != nil {
+				return err
+			}
+			return consume(cmd.Context(), *s, listen)
+		},
+	}
+	addFlags(command.Flags(), s, env.taker())
+	command.Flags().StringVar(&listen, "listen", ":8081", "address at which to tell Longhaul what it does ($LISTEN)")
+	return command
+}
+
+// consume serves the consumer's state while it works.
+func consume(ctx context.Context, s worker.Settings, listen string) error {
+	w := consumer.New()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
+	if err != nil {
+		return fmt.Errorf("%w: LISTEN %q: %w", inbox.ErrSettings, listen, err)
+	}
+	server := &http.Server{Handler: w, ReadHeaderTimeout: 10 * time.Second}
+	defer server.Close()
+	go func() { _ = server.Serve(listener) }() // ends when it is closed
+	return worker.Consume(ctx, s, w)
 }
 
 func addFlags(flags *pflag.FlagSet, s *worker.Settings, taker string) {

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
@@ -25,6 +27,9 @@ func samples(t *testing.T) map[string]v1alpha1.ScaledJob {
 	}
 	all := map[string]v1alpha1.ScaledJob{}
 	for _, file := range files {
+		if filepath.Base(file) == "longpoll.yaml" { // the only one that is no ScaledJob
+			continue
+		}
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -95,6 +100,34 @@ func TestTheWorkerUnderstandsTheSamples(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestTheConsumerUnderstandsItsSample(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("../../config/samples/longpoll.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second, _ := strings.Cut(string(content), "\n---\n")
+	var scaled v1alpha1.ScaledDeployment
+	var deployment appsv1.Deployment
+	if err := errors.Join(yaml.UnmarshalStrict([]byte(first), &scaled), yaml.UnmarshalStrict([]byte(second), &deployment)); err != nil {
+		t.Fatal(err)
+	}
+	container := deployment.Spec.Template.Spec.Containers[0]
+	if scaled.Spec.ScaleTargetRef.Name != deployment.Name || deployment.Spec.Replicas != nil || container.Command[0] != "transcode-worker" {
+		t.Errorf("the ScaledDeployment does not fit the Deployment: %+v", scaled.Spec.ScaleTargetRef)
+	}
+	env := []string{"PATIENCE=0s", "LISTEN=127.0.0.1:0", "QUEUE_URI=amqp://127.0.0.1:1"}
+	for _, e := range container.Env {
+		if e.Value != "" && !strings.HasSuffix(e.Name, "_DIR") && e.Name != "LISTEN" {
+			env = append(env, e.Name+"="+e.Value)
+		}
+	}
+	said, code := prepare(t).run(t, env, container.Command[1:]...)
+	if code != 75 || !strings.Contains(said, "connection refused") {
+		t.Errorf("exit code %d, want 75:\n%s", code, said)
 	}
 }
 

@@ -149,14 +149,10 @@ func (t *target) isOld(pod *corev1.Pod, held bool) (bool, string) {
 
 // stateOf finds out whether a pod is busy, in the way that is set.
 func (c *Controller) stateOf(ctx context.Context, sd *v1alpha1.ScaledDeployment, pod *corev1.Pod) (answer, error) {
-	switch busy := &sd.Spec.Termination.Busy; {
-	case busy.HTTPGet != nil:
-		return c.askState(ctx, pod, *busy.HTTPGet)
-	case busy.PodAnnotation != "":
-		return annotated(pod, busy.PodAnnotation, c.Clock.Now())
-	default:
-		return answer{}, fmt.Errorf("pod %s %w: this manager knows no way to ask it", pod.Name, errSilent)
+	if at := sd.Spec.Termination.Busy.HTTPGet; at != nil {
+		return c.askState(ctx, pod, *at)
 	}
+	return annotated(pod, sd.Spec.Termination.Busy.PodAnnotation, c.Clock.Now())
 }
 
 // annotated reads a lease from a pod's annotation. A pod that does not run has none yet.

@@ -22,8 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
-
-	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 )
 
 func TestSamplesAreTakenAsTheyAre(t *testing.T) {
@@ -44,7 +42,7 @@ func TestSamplesAreTakenAsTheyAre(t *testing.T) {
 			stored := map[string]*unstructured.Unstructured{}
 			for _, file := range files {
 				sample := manifests(t, file)[0]
-				stored[file] = p.get(t, namespace, sample.GetName())
+				stored[file] = p.get(t, namespace, sample)
 				if diff := cmp.Diff(sample.Object["spec"], within(sample.Object["spec"], stored[file].Object["spec"])); diff != "" {
 					t.Errorf("%s was changed (-sample +stored):\n%s", filepath.Base(file), diff)
 				}
@@ -53,7 +51,7 @@ func TestSamplesAreTakenAsTheyAre(t *testing.T) {
 				t.Fatalf("applying them again: %v", err)
 			}
 			for _, file := range files {
-				again := p.get(t, namespace, stored[file].GetName())
+				again := p.get(t, namespace, stored[file])
 				if diff := cmp.Diff(stored[file].Object, again.Object); diff != "" {
 					t.Errorf("%s was changed by applying it again (-before +after):\n%s", filepath.Base(file), diff)
 				}
@@ -62,12 +60,12 @@ func TestSamplesAreTakenAsTheyAre(t *testing.T) {
 	}
 }
 
-// get is a ScaledJob as the API server has it.
-func (p *plane) get(t *testing.T, namespace, name string) *unstructured.Unstructured {
+// get is an object as the API server has it.
+func (p *plane) get(t *testing.T, namespace string, like *unstructured.Unstructured) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{}
-	o.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("ScaledJob"))
-	if err := p.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, o); err != nil {
+	o.SetGroupVersionKind(like.GroupVersionKind())
+	if err := p.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: like.GetName()}, o); err != nil {
 		t.Fatal(err)
 	}
 	return o

@@ -95,14 +95,7 @@ func Run(ctx context.Context, s Settings) error {
 }
 
 func run(ctx context.Context, s Settings, report *report) error {
-	encoder, err := encode.Find(s.Encoder)
-	if err != nil {
-		return fmt.Errorf("%w: %w", inbox.ErrSettings, err)
-	}
-	if s.Wait < 0 || s.Inbox.Patience < 0 || s.StartDelay < 0 || s.MaxSpeed < 0 {
-		return fmt.Errorf("%w: WAIT, PATIENCE, START_DELAY and MAX_SPEED must not be negative", inbox.ErrSettings)
-	}
-	box, err := inbox.Open(s.Inbox)
+	encoder, box, err := s.open()
 	if err != nil {
 		return err
 	}
