@@ -266,7 +266,7 @@ func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector l
 	if err := c.SetupWithManager(ctx, mgr, waker, s.passes); err != nil {
 		return fmt.Errorf("adding the dispatcher: %w", err)
 	}
-	scaling.Selects = o.Selects
+	scaling.Selects, scaling.WatchNamespaces = o.Selects, selector != nil && !selector.Empty()
 	if err := longpoll.New(scaling).SetupWithManager(ctx, mgr, scalingWaker, s.passes); err != nil {
 		return fmt.Errorf("adding the scaling of Deployments: %w", err)
 	}

@@ -35,7 +35,7 @@ import (
 // OwnerKind is the kind of the owners whose triggers this package has the meter read.
 const OwnerKind = "ScaledDeployment"
 
-// Options are what a Controller works with. All are required.
+// Options are what a Controller works with. All are required but WatchNamespaces.
 type Options struct {
 	// Client reads ScaledDeployments and HorizontalPodAutoscalers from a cache, and writes.
 	Client client.Client
@@ -53,8 +53,10 @@ type Options struct {
 	Recorder events.EventRecorder
 	// Metrics takes measurements.
 	Metrics *Metrics
-	// Selects says whether the ScaledDeployments of a namespace are this manager's.
-	Selects func(ctx context.Context, namespace string) (bool, error)
+	// Selects says whether the ScaledDeployments of a namespace are this manager's. WatchNamespaces says that it may change its
+	// mind when the namespace's labels do.
+	Selects         func(ctx context.Context, namespace string) (bool, error)
+	WatchNamespaces bool
 }
 
 // Controller sizes the targets of ScaledDeployments.

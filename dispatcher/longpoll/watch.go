@@ -53,7 +53,7 @@ func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager, w *
 	if err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named("scaleddeployment").
 		For(&v1alpha1.ScaledDeployment{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, finalizersChanged()))).
 		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(c.ofScaler)).
@@ -62,8 +62,11 @@ func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager, w *
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: passes,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, 30*time.Second),
-		}).
-		Complete(c)
+		})
+	if c.WatchNamespaces {
+		b = b.WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.ofNamespace))
+	}
+	return b.Complete(c)
 }
 
 // finalizersChanged lets the change through that our own finalizer makes.
@@ -82,6 +85,10 @@ func (c *Controller) ofScaler(ctx context.Context, scaler client.Object) []recon
 
 func (c *Controller) ofSecret(ctx context.Context, secret client.Object) []reconcile.Request {
 	return c.listed(ctx, client.InNamespace(secret.GetNamespace()), client.MatchingFields{indexSecrets: secret.GetName()})
+}
+
+func (c *Controller) ofNamespace(ctx context.Context, namespace client.Object) []reconcile.Request {
+	return c.listed(ctx, client.InNamespace(namespace.GetName()))
 }
 
 func (c *Controller) listed(ctx context.Context, opts ...client.ListOption) []reconcile.Request {
