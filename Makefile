@@ -8,6 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
 TESTFLAGS ?=
+DEMO ?= jobs
 BROKER ?= redis
 DEMO_KEEP ?=
 
@@ -22,15 +23,15 @@ SLOW := /test/e2e(/|$$)|/test/demo(/|$$)
 help: ## Say what there is to make
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "Variables: BROKER=redis|rabbitmq and DEMO_KEEP=1 for demo; TESTFLAGS for test;"
+	@echo "Variables: DEMO=jobs|longpoll, BROKER=redis|rabbitmq and DEMO_KEEP=1 for demo; TESTFLAGS for test;"
 	@echo "FUZZTIME=$(FUZZTIME); BENCHTIME=$(BENCHTIME); VERSION=$(VERSION)."
 	@echo "Tools and the control plane are kept in $${LONGHAUL_CACHE:-~/.cache/longhaul}."
 
 ##@ Try it
 
 .PHONY: demo
-demo: ## Transcode 12 clips with 12 Jobs on this machine (BROKER=rabbitmq; DEMO_KEEP=1 leaves all up)
-	@BROKER=$(BROKER) DEMO_KEEP=$(DEMO_KEEP) go run ./test/demo
+demo: ## Transcode 12 clips with 12 Jobs on this machine (DEMO=longpoll: with consumers that stay up; BROKER=rabbitmq; DEMO_KEEP=1)
+	@DEMO=$(DEMO) BROKER=$(BROKER) DEMO_KEEP=$(DEMO_KEEP) go run ./test/demo
 
 .PHONY: kube
 kube: bin/process-node bin/transcode-worker ## Start a local Kubernetes with Longhaul's kinds, and a node that runs pods as processes

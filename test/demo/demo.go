@@ -60,6 +60,9 @@ func demonstrate(ctx context.Context) (err error) {
 		return err
 	}
 	defer d.queue.Close()
+	if d.longpoll {
+		return d.runLongpoll(ctx)
+	}
 	return d.run(ctx)
 }
 
@@ -155,7 +158,7 @@ func clipName(i int) string { return fmt.Sprintf("clip-%02d", i+1) }
 func (d *demo) clip(i int) string   { return filepath.Join(d.dir, "clips", clipName(i)+".y4m") }
 func (d *demo) output(i int) string { return filepath.Join(d.dir, "videos", clipName(i)+".avi") }
 
-// makeClips makes clips of 2 to 5 seconds.
+// makeClips makes clips of 2 to 5 seconds; for consumers that stay up, the first is a long one.
 func (d *demo) makeClips(ctx context.Context, p programs) error {
 	for _, folder := range []string{filepath.Dir(d.clip(0)), filepath.Dir(d.output(0))} {
 		if err := os.Mkdir(folder, 0o755); err != nil {
@@ -165,6 +168,9 @@ func (d *demo) makeClips(ctx context.Context, p programs) error {
 	for i := range messages {
 		const rate = 30
 		frames := rate * (2 + i%4)
+		if d.longpoll && i == 0 {
+			frames = rate * longClip
+		}
 		worker := filepath.Join(p.bin, "transcode-worker")
 		if err := runTool(tool(ctx, worker, "make-clip", fmt.Sprint("--frames=", frames), fmt.Sprint("--rate=", rate),
 			"--out="+d.clip(i))); err != nil {
@@ -308,20 +314,23 @@ func (d *demo) sayHowToUse() {
 	} else {
 		another = fmt.Sprintf("publish %s\n  to the queue %s at %s", another, queueName, d.access.URI)
 	}
+	look := fmt.Sprintf("longhaul history %s\n  kubectl longhaul describe %[1]s", d.scaledJob)
+	if d.longpoll {
+		look = "describe scaleddeployment " + longpollSample
+	}
 	fmt.Fprintf(os.Stdout, `
 All of it is still up. To look around:
 
   export KUBECONFIG=%s
   export PATH=%s:%s:$PATH
   export LONGHAUL_SERVER=http://%s
-  kubectl get scaledjobs,jobs,pods
-  kubectl longhaul history %s
-  kubectl longhaul describe %[5]s
+  kubectl get scaledjobs,scaleddeployments,jobs,pods
+  kubectl %s
   curl http://%[6]s/metrics
 
 The dashboard: http://%[4]s/
 
-For another Job:
+For another one:
 
   %[7]s
 
@@ -329,7 +338,7 @@ The logs are in %[8]s. To end it all:
 
   %[9]s
 
-`, d.cluster.kubeconfig(), d.cluster.programs.bin, d.cluster.programs.assets, d.cluster.dashboard, d.scaledJob, d.cluster.metrics,
+`, d.cluster.kubeconfig(), d.cluster.programs.bin, d.cluster.programs.assets, d.cluster.dashboard, look, d.cluster.metrics,
 		another, d.dir, d.stopCommand())
 }
 

@@ -244,6 +244,16 @@ func TestTheDemoWithRabbitMQIsLeftUpUntilItIsStopped(t *testing.T) {
 	r.wantNothingLeft(t)
 }
 
+func TestConsumersThatStayUpAreShrunkWhileOneIsBusy(t *testing.T) {
+	t.Parallel()
+	r := newRun(t, "DEMO=longpoll")
+	if code := r.toEnd(t, nil); code != 0 {
+		t.Errorf("the exit code is %d", code)
+	}
+	r.want(t, "12 messages, 12 transcoded, at most 4 consumers at once, ", " 0 busy consumers ended, none left", "busy with clip-01", "gone")
+	r.wantNothingLeft(t)
+}
+
 func TestAnInterruptedDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
 	r := newRun(t)
@@ -285,12 +295,17 @@ func TestADemoWhoseManagerDiesSaysSoAndWhereTheLogsAre(t *testing.T) {
 	r.wantNothingLeft(t, "run-*")
 }
 
-func TestABrokerThatIsNotKnownIsRefusedAtOnce(t *testing.T) {
+func TestASettingThatIsNotKnownIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
-	r := newRun(t, "BROKER=kafka")
-	if code := r.toEnd(t, nil); code != 2 {
-		t.Errorf("the exit code is %d, not 2", code)
+	for setting, complaint := range map[string]string{
+		"BROKER=kafka": "BROKER=kafka cannot be done: give redis or rabbitmq",
+		"DEMO=videos":  "DEMO=videos cannot be done: give jobs or longpoll",
+	} {
+		r := newRun(t, setting)
+		if code := r.toEnd(t, nil); code != 2 {
+			t.Errorf("the exit code with %s is %d, not 2", setting, code)
+		}
+		r.want(t, complaint)
+		r.wantNothingLeft(t)
 	}
-	r.want(t, "BROKER=kafka cannot be done: give redis or rabbitmq")
-	r.wantNothingLeft(t)
 }

@@ -2,6 +2,7 @@
 //
 //	go run ./test/demo                     with a Redis of its own
 //	BROKER=rabbitmq go run ./test/demo     with a RabbitMQ, which has to be installed
+//	DEMO=longpoll go run ./test/demo       with consumers that stay up, sized to the backlog
 //	DEMO_KEEP=1 go run ./test/demo         and leave everything up
 //	go run ./test/demo stop                end what was left up
 //
@@ -26,8 +27,9 @@ import (
 
 const usage = `usage: go run ./test/demo [stop]
 
-Transcodes 12 clips with 12 Jobs on this machine. With stop, ends what an earlier one with DEMO_KEEP=1 left up.
+Transcodes 12 clips on this machine, with 12 Jobs or with consumers that stay up. With stop, ends what an earlier one with DEMO_KEEP=1 left up.
 Environment:
+  DEMO=jobs|longpoll      what to show: a Job for each clip, or consumers that are sized to the backlog; jobs
   BROKER=redis|rabbitmq   where the messages wait; redis
   DEMO_KEEP=1|0           leave everything up, and say how to use it; 0
   DEMO_DIR=FOLDER         where the state and logs are; .local/demo
@@ -88,8 +90,9 @@ var (
 
 // settings are what the environment says.
 type settings struct {
-	broker brokerKind
-	keep   bool
+	broker   brokerKind
+	keep     bool
+	longpoll bool
 	// root is the repository, base the folder that run folders are made in.
 	root, base string
 }
@@ -101,6 +104,13 @@ func readSettings(ctx context.Context) (settings, error) {
 	}
 	if s.broker != redisBroker && s.broker != rabbitBroker {
 		return s, fmt.Errorf("BROKER=%s %w: give redis or rabbitmq", string(s.broker), errMisused)
+	}
+	switch what := os.Getenv("DEMO"); what {
+	case "", "jobs":
+	case "longpoll":
+		s.longpoll = true
+	default:
+		return s, fmt.Errorf("DEMO=%s %w: give jobs or longpoll", what, errMisused)
 	}
 	var err error
 	if keep := os.Getenv("DEMO_KEEP"); keep != "" {
