@@ -6,6 +6,7 @@
 // before. Serve a Worker at a port of the pod, and give Run what receives a message and what works on it:
 //
 //	w := worker.New()
+//	w.Hold(10 * time.Second)
 //	go http.ListenAndServe(":8081", w)
 //	err := worker.Run(ctx, w, receive, work)
 //
@@ -18,31 +19,47 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // Worker is the state of one consumer, which works on one message at a time. Its zero value is of no use: see New.
 type Worker struct {
 	mux *http.ServeMux
 
-	mu     sync.Mutex
-	fenced bool
+	mu sync.Mutex
+	// fenced says that it takes nothing more, and held that this ends by itself.
+	fenced, held bool
 	// busy says that there is a message, and message is its name.
 	busy    bool
 	message string
 	// receiving ends the receiving that is under way; nil where none is.
 	receiving context.CancelFunc
-	// changed is closed, and replaced, whenever one of the above changes.
-	changed chan struct{}
+	changed   *sync.Cond // of the above
 }
 
 // New returns a worker that is idle and not fenced.
 func New() *Worker {
-	w := &Worker{mux: http.NewServeMux(), changed: make(chan struct{})}
+	w := &Worker{mux: http.NewServeMux()}
+	w.changed = sync.NewCond(&w.mu)
 	w.mux.HandleFunc("GET /longhaul/state", w.serveState)
 	w.mux.HandleFunc("POST /longhaul/fence", w.serveFence)
 	w.mux.HandleFunc("DELETE /longhaul/fence", w.serveUnfence)
 	w.mux.HandleFunc("GET /longhaul/fence", w.serveDrain)
 	return w
+}
+
+// Hold fences a worker before it begins, until Longhaul takes the fence back, or for limit. So a pod that comes in the place of
+// one that dies while replicas go down takes no message before it is known to stay. Call it before Run.
+func (w *Worker) Hold(limit time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fenced, w.held = true, true
+	time.AfterFunc(limit, func() { //nolint:forbidigo // a worker's time is the real one
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.fenced = w.fenced && !w.held
+		w.changed.Broadcast()
+	})
 }
 
 // Run receives and works until the context ends, and then returns nil once the work in hand is done: end it with the
@@ -59,11 +76,11 @@ func Run[M any](ctx context.Context, w *Worker, receive func(context.Context) (M
 			return nil
 		}
 		m, name, err := receive(receiving)
-		w.received(name, err == nil)
+		w.set(err == nil, name)
 		switch {
 		case err == nil:
 			err = work(context.WithoutCancel(ctx), m)
-			w.done()
+			w.set(false, "")
 			if err != nil {
 				return err
 			}
@@ -88,45 +105,32 @@ func (w *Worker) begin(ctx context.Context) (context.Context, bool) {
 	return receiving, true
 }
 
-func (w *Worker) received(message string, taken bool) {
+// set notes that there is a message in hand, or none.
+func (w *Worker) set(busy bool, message string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.receiving()
-	w.receiving, w.busy, w.message = nil, taken, message
-	if w.fenced && taken {
-		w.fenced = false // the message came first
+	if w.receiving != nil {
+		w.receiving()
 	}
-	w.tell()
-}
-
-func (w *Worker) done() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.busy, w.message = false, ""
-	w.tell()
-}
-
-// tell wakes whoever waits. Callers hold w.mu.
-func (w *Worker) tell() {
-	close(w.changed)
-	w.changed = make(chan struct{})
+	w.receiving, w.busy, w.message = nil, busy, message
+	w.fenced = w.fenced && !busy // the message came first
+	w.changed.Broadcast()
 }
 
 // wait waits until something has changed or a context has ended. Callers hold w.mu, which is given up meanwhile.
 func (w *Worker) wait(ctx context.Context) {
-	changed := w.changed
-	w.mu.Unlock()
-	select {
-	case <-changed:
-	case <-ctx.Done():
-	}
-	w.mu.Lock()
+	defer context.AfterFunc(ctx, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.changed.Broadcast()
+	})()
+	w.changed.Wait()
 }
 
 // ServeHTTP answers Longhaul's requests.
 func (w *Worker) ServeHTTP(to http.ResponseWriter, r *http.Request) { w.mux.ServeHTTP(to, r) }
 
-// state is what a worker says of itself.
+// state is what a worker says.
 type state struct {
 	Busy      bool   `json:"busy"`
 	Fenced    bool   `json:"fenced,omitempty"`
@@ -146,7 +150,7 @@ func (w *Worker) serveFence(to http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.busy {
-		w.fenced = true
+		w.fenced, w.held = true, false
 		w.settle(r.Context())
 	}
 	if w.busy || w.receiving != nil || !w.fenced {
@@ -168,7 +172,7 @@ func (w *Worker) serveUnfence(to http.ResponseWriter, _ *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.fenced = false
-	w.tell()
+	w.changed.Broadcast()
 	answer(to, http.StatusOK, state{Busy: w.busy, MessageID: w.message})
 }
 
@@ -177,7 +181,7 @@ func (w *Worker) serveDrain(to http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for r.Context().Err() == nil {
-		w.fenced = true
+		w.fenced, w.held = true, false
 		w.settle(r.Context())
 		if !w.busy && w.receiving == nil {
 			answer(to, http.StatusOK, state{Fenced: true})
@@ -188,11 +192,7 @@ func (w *Worker) serveDrain(to http.ResponseWriter, r *http.Request) {
 }
 
 func answer(to http.ResponseWriter, code int, s state) {
-	body, err := json.Marshal(s)
-	if err != nil {
-		http.Error(to, err.Error(), http.StatusInternalServerError)
-		return
-	}
+	body, _ := json.Marshal(s) //nolint:errchkjson // nothing in it cannot be written
 	to.Header().Set("Content-Type", "application/json")
 	to.WriteHeader(code)
 	_, _ = to.Write(append(body, '\n')) // who does not read it asks again

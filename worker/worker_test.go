@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -249,6 +250,64 @@ func TestAWorkerThatIsStoppedWhileIdleOrFencedEnds(t *testing.T) {
 			t.Errorf("fenced %t: %v", fence, err)
 		}
 	}
+}
+
+func TestAHeldWorkerTakesNothingUntilItIsLet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 10 * time.Second
+		for _, test := range []struct {
+			name string
+			// ask is what is asked of it at once.
+			ask []string
+			// takes says when it takes a message; below 0 for never.
+			takes time.Duration
+		}{
+			{"nobody asks", nil, limit},
+			{"Longhaul lets it", []string{http.MethodDelete}, 0},
+			{"it is fenced", []string{http.MethodPost}, -1},
+			{"it is fenced and let", []string{http.MethodPost, http.MethodDelete}, 0},
+			{"it is let and fenced", []string{http.MethodDelete, http.MethodPost}, -1},
+			{"it drains", []string{http.MethodGet}, -1},
+		} {
+			w := worker.New()
+			w.Hold(limit)
+			began := time.Now()
+			ctx, stop := context.WithCancel(t.Context())
+			taken, ended := time.Duration(-1), make(chan error)
+			go func() {
+				ended <- worker.Run(ctx, w, func(ctx context.Context) (int, string, error) {
+					time.Sleep(time.Millisecond) // the requests below come first where they come at once
+					if ctx.Err() == nil && taken < 0 {
+						taken = time.Since(began).Truncate(time.Second)
+						return 1, "8141", nil
+					}
+					<-ctx.Done()
+					return 0, "", ctx.Err()
+				}, func(context.Context, int) error { return nil })
+			}()
+			answered := httptest.NewRecorder()
+			w.ServeHTTP(answered, httptest.NewRequestWithContext(ctx, http.MethodGet, "/longhaul/state", http.NoBody))
+			if diff := cmp.Diff(`{"busy":false,"fenced":true}`+"\n", answered.Body.String()); diff != "" {
+				t.Errorf("%s: at first it says (-want +got):\n%s", test.name, diff)
+			}
+			for _, method := range test.ask {
+				answered := httptest.NewRecorder()
+				w.ServeHTTP(answered, httptest.NewRequestWithContext(ctx, method, "/longhaul/fence", http.NoBody))
+				if answered.Code != http.StatusOK {
+					t.Errorf("%s: %s is answered with %d", test.name, method, answered.Code)
+				}
+			}
+			time.Sleep(2 * limit)
+			stop()
+			if err := <-ended; err != nil {
+				t.Errorf("%s: it ended with %v", test.name, err)
+			}
+			if taken != test.takes && (taken >= 0 || test.takes >= 0) {
+				t.Errorf("%s: it takes a message after %s, not after %s", test.name, taken, test.takes)
+			}
+		}
+	})
 }
 
 func TestAnErrorOfTheWorkEndsTheWorker(t *testing.T) {

@@ -65,6 +65,7 @@ DELETE and GET /longhaul/fence. On SIGTERM it finishes the clip in hand.`
 // newConsume builds the command of a long-poll consumer.
 func newConsume(env environment, s *worker.Settings) *cobra.Command {
 	var listen string
+	var hold time.Duration
 	command := &cobra.Command{
 		Use:   "consume",
 		Short: "Stay up, and transcode one clip after another",
@@ -74,17 +75,24 @@ func newConsume(env environment, s *worker.Settings) *cobra.Command {
 			if err := env.fill(cmd.Flags()); err != nil {
 				return err
 			}
-			return consume(cmd.Context(), *s, listen)
+			if hold < 0 {
+				return fmt.Errorf("%w: HOLD must not be negative", inbox.ErrSettings)
+			}
+			return consume(cmd.Context(), *s, listen, hold)
 		},
 	}
 	addFlags(command.Flags(), s, env.taker())
 	command.Flags().StringVar(&listen, "listen", ":8081", "address at which to tell Longhaul what it does ($LISTEN)")
+	command.Flags().DurationVar(&hold, "hold", 10*time.Second, "how long to wait at the start for Longhaul to let it take a message; 0 not to ($HOLD)")
 	return command
 }
 
 // consume serves the consumer's state while it works.
-func consume(ctx context.Context, s worker.Settings, listen string) error {
+func consume(ctx context.Context, s worker.Settings, listen string, hold time.Duration) error {
 	w := consumer.New()
+	if hold > 0 {
+		w.Hold(hold)
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listen)
 	if err != nil {
 		return fmt.Errorf("%w: LISTEN %q: %w", inbox.ErrSettings, listen, err)

@@ -60,19 +60,30 @@ func TestAConsumerTakesOneMessageAfterAnotherUnlessItIsFenced(t *testing.T) {
 	p.server.RequireAuth("mobydick")
 	put(p.order(t, "1"), "no order", p.order(t, "2"))
 
-	cmd, said := p.command(t, []string{"QUEUE=videos", "PROCESSING_LIST=videos:processing"}, "consume", "--listen", address)
+	cmd, said := p.command(t, []string{"QUEUE=videos", "PROCESSING_LIST=videos:processing"}, "consume", "--listen", address, "--hold", "10m")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	within(t, 20*time.Second, "both good orders", func() bool { return done("1")() && done("2")() })
 	fence := "http://" + address + "/longhaul/fence"
+	nothing := func(id, why string) {
+		t.Helper()
+		time.Sleep(200 * time.Millisecond) // nothing may come of it
+		if done(id)() {
+			t.Errorf("%s took a message", why)
+		}
+	}
+	within(t, 20*time.Second, "the consumer to answer", func() bool {
+		return ask(t.Context(), http.MethodGet, "http://"+address+"/longhaul/state") == http.StatusOK
+	})
+	nothing("1", "a consumer that is held")
+	if code := ask(t.Context(), http.MethodDelete, fence); code != http.StatusOK {
+		t.Errorf("letting it is answered with %d", code)
+	}
+	within(t, 20*time.Second, "both good orders", func() bool { return done("1")() && done("2")() })
 	within(t, 10*time.Second, "the consumer to be idle and fenced", func() bool { return ask(t.Context(), http.MethodPost, fence) == http.StatusOK })
 	put(p.order(t, "3"))
-	time.Sleep(200 * time.Millisecond) // nothing may come of it
-	if done("3")() {
-		t.Error("a fenced consumer took a message")
-	}
+	nothing("3", "a fenced consumer")
 	if code := ask(t.Context(), http.MethodDelete, fence); code != http.StatusOK {
 		t.Errorf("taking the fence back is answered with %d", code)
 	}
@@ -93,11 +104,13 @@ func TestAConsumerTakesOneMessageAfterAnotherUnlessItIsFenced(t *testing.T) {
 	}
 }
 
-func TestAConsumerThatCannotListenSaysSo(t *testing.T) {
+func TestAConsumerWhoseSettingsAreNoGoodSaysWhich(t *testing.T) {
 	t.Parallel()
 	p := prepare(t)
-	said, code := p.run(t, []string{"QUEUE=videos"}, "consume", "--listen", "nowhere")
-	if code != 64 || !strings.Contains(said, `LISTEN "nowhere"`) {
-		t.Errorf("exit code %d: %s", code, said)
+	for setting, complaint := range map[string]string{"LISTEN=nowhere": `LISTEN "nowhere"`, "HOLD=-1s": "HOLD must not be negative"} {
+		said, code := p.run(t, []string{"QUEUE=videos", setting}, "consume")
+		if code != 64 || !strings.Contains(said, complaint) {
+			t.Errorf("with %s the exit code is %d: %s", setting, code, said)
+		}
 	}
 }

@@ -52,7 +52,7 @@ type fleet struct {
 }
 
 // newFleet creates a fleet.
-func (s *stage) newFleet(ctx context.Context, t *testing.T, kind string, change func(*v1alpha1.ScaledDeploymentSpec)) *fleet {
+func (s *stage) newFleet(ctx context.Context, t *testing.T, kind string, change func(*v1alpha1.ScaledDeploymentSpec), env ...corev1.EnvVar) *fleet {
 	t.Helper()
 	c, address := redisClient(t) //nolint:contextcheck // it is the test's
 	f := &fleet{stage: s, namespace: s.namespace(ctx, t, "longpoll"), redis: c, list: brokertest.Unique("videos"), ours: map[string]bool{}}
@@ -68,13 +68,13 @@ func (s *stage) newFleet(ctx context.Context, t *testing.T, kind string, change 
 		ObjectMeta: metav1.ObjectMeta{Labels: labels},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{
 			Name: "consumer", Image: "consumer", Command: []string{"consumer"},
-			Env: []corev1.EnvVar{
-				{Name: "REDIS", Value: address},
-				{Name: "LIST", Value: f.list},
-				{Name: "JOURNAL", Value: f.journal},
-				{Name: "POD_NAME", ValueFrom: field("metadata.name")},
-				{Name: "POD_IP", ValueFrom: field("status.podIP")},
-			},
+			Env: append(env,
+				corev1.EnvVar{Name: "REDIS", Value: address},
+				corev1.EnvVar{Name: "LIST", Value: f.list},
+				corev1.EnvVar{Name: "JOURNAL", Value: f.journal},
+				corev1.EnvVar{Name: "POD_NAME", ValueFrom: field("metadata.name")},
+				corev1.EnvVar{Name: "POD_IP", ValueFrom: field("status.podIP")},
+			),
 		}}},
 	}
 	meta := metav1.ObjectMeta{Namespace: f.namespace, Name: "consumer"}
@@ -432,7 +432,9 @@ func (f *fleet) wantRevision(ctx context.Context, t *testing.T, revision int) {
 func TestNoBusyConsumerIsEndedThoughFencedOnesDie(t *testing.T) { //nolint:paralleltest // the scenarios share one machine
 	s := stages.get(t)
 	s.startManager(t, "a")
-	f := s.newFleet(t.Context(), t, "Deployment", nil)
+	// Without HOLD the pod in the place of one that died can take a message before its ReplicaSet, which was told to be smaller
+	// in that moment, ends it.
+	f := s.newFleet(t.Context(), t, "Deployment", nil, corev1.EnvVar{Name: "HOLD", Value: "1m"})
 	died := 0
 	f.scenario(t, func(step int) error {
 		if step%2 == 0 {
