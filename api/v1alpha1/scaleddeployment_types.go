@@ -79,6 +79,8 @@ const (
 	// ReasonReplicasOwned: False. An autoscaler, or another ScaledDeployment, sets the target's replicas too. Nothing is
 	// scaled meanwhile.
 	ReasonReplicasOwned = "ReplicasOwned"
+	// ReasonPodsSilent: False. Pods run, and none of their template has ever said what it does: they count as busy.
+	ReasonPodsSilent = "PodsSilent"
 	// ReasonScaling: True. Replicas follow the backlog.
 	ReasonScaling = "Scaling"
 )

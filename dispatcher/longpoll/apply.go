@@ -135,6 +135,9 @@ func ourCost(pod *corev1.Pod) bool {
 // fenceAll fences the pods named, and notes in the census what each answered. Its error is the first of a pod's; whatever
 // did not answer counts as silent.
 func (c *Controller) fenceAll(ctx context.Context, sd *v1alpha1.ScaledDeployment, seen *census, pods []string) error {
+	if len(pods) == 0 {
+		return nil
+	}
 	at := sd.Spec.Termination.Fence.HTTPPost
 	errs := make([]error, len(pods))
 	var group errgroup.Group

@@ -3,6 +3,7 @@ package longpoll
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,8 @@ type consumer struct {
 	// since is when it was first seen in this state, with this message; known whether it has ever answered.
 	since time.Time
 	known bool
+	// err says why it is silent.
+	err error
 	// old says that a rollout is to replace it, and set names its ReplicaSet, as package size wants it.
 	old bool
 	set string
@@ -76,12 +79,21 @@ func (c *Controller) takeCensus(ctx context.Context, sd *v1alpha1.ScaledDeployme
 	seen.at = c.Clock.Now()
 	sightings := make(map[types.UID]sighting, len(all))
 	for i := range all {
+		if errs[i] == nil || saidBefore(sd, m, &all[i]) {
+			m.heard[voice(sd, &all[i])] = true
+		}
+	}
+	for i := range all {
 		pod := &all[i]
-		s := m.consumers[pod.UID].judge(answers[i], errs[i], seen.at, sd.Spec.Termination.BusyTimeout.Duration)
+		timeout := sd.Spec.Termination.BusyTimeout.Duration
+		if !m.heard[voice(sd, pod)] && runs(pod) {
+			timeout = never
+		}
+		s := m.consumers[pod.UID].judge(answers[i], errs[i], seen.at, timeout)
 		sightings[pod.UID] = s
 		consumers[i] = consumer{
 			pod: pod, state: s.state, fenced: s.state == size.Idle && answers[i].Fenced, answer: answers[i],
-			since: s.since, known: !s.answered.IsZero(),
+			since: s.since, known: !s.answered.IsZero(), err: errs[i],
 		}
 		consumers[i].old, consumers[i].set = t.isOld(pod, guardsRollout(sd, t) && m.managed.err == nil)
 	}
@@ -90,9 +102,55 @@ func (c *Controller) takeCensus(ctx context.Context, sd *v1alpha1.ScaledDeployme
 	return seen, nil
 }
 
-// stands says whether the pods that stay are still those of a census. A fenced one may have died by itself meanwhile: what
-// was to go in its place would be another.
-func (c *Controller) stands(ctx context.Context, t *target, seen *census) (bool, error) {
+// never is a timeout that does not run out.
+const never = time.Duration(math.MaxInt64)
+
+// voice is what pods answer alike by: how they are asked, and their template. Where none of a voice has ever answered, more
+// likely the question is wrong than each pod hangs: such a pod may work, and is not lost while it runs.
+func voice(sd *v1alpha1.ScaledDeployment, pod *corev1.Pod) string {
+	at := sd.Spec.Termination.Busy.HTTPGet
+	if at == nil {
+		at = &v1alpha1.PodHTTP{}
+	}
+	return fmt.Sprint(at.Port, at.Path, " ", pod.Labels[hashLabel], pod.Labels[appsv1.ControllerRevisionHashLabelKey])
+}
+
+// saidBefore says whether a manager before this one has had an answer of a pod, as the status tells.
+func saidBefore(sd *v1alpha1.ScaledDeployment, m *memory, pod *corev1.Pod) bool {
+	return len(m.consumers) == 0 && sd.Status.ObservedGeneration == sd.Generation &&
+		slices.ContainsFunc(sd.Status.Pods, func(s v1alpha1.ConsumerStatus) bool {
+			return s.Name == pod.Name && s.State != v1alpha1.ConsumerStarting && s.State != v1alpha1.ConsumerLeaving
+		})
+}
+
+// runs says whether a container of a pod runs.
+func runs(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running != nil })
+}
+
+// mute is a pod that runs, and has not answered for a time that is enough for others; nil where there is none.
+func (seen *census) mute(now time.Time, timeout time.Duration) *consumer {
+	for i := range seen.staying {
+		if k := &seen.staying[i]; !k.known && k.state == size.Silent && now.Sub(k.since) >= timeout {
+			return k
+		}
+	}
+	return nil
+}
+
+// stands says whether a census still holds for those that are going. Each that is fenced is fenced once more, for a container
+// that has restarted since knows nothing of it, and one that is held may end that by itself. And the pods that stay must be
+// the same: a fenced one may have died by itself meanwhile, and what was to go in its place would be another.
+func (c *Controller) stands(ctx context.Context, sd *v1alpha1.ScaledDeployment, t *target, seen *census, going []string) (bool, error) {
+	fenced := slices.DeleteFunc(slices.Clone(going), func(name string) bool { return !seen.find(name).fenced })
+	if err := c.fenceAll(ctx, sd, seen, fenced); err != nil {
+		return false, nil //nolint:nilerr // a pod is silent, as the next census finds
+	}
+	for _, name := range fenced {
+		if seen.find(name).state != size.Idle {
+			return false, nil
+		}
+	}
 	var list corev1.PodList
 	if err := c.Live.List(ctx, &list, client.InNamespace(t.namespace), client.MatchingLabelsSelector{Selector: t.selector}); err != nil {
 		return false, fmt.Errorf("listing the pods of %s %s again: %w", t.ref.Kind, t.ref.Name, err)
@@ -245,6 +303,13 @@ func (seen *census) find(name string) *consumer {
 		}
 	}
 	return nil
+}
+
+// starts says whether a pod has begun to run, and is about to answer for the first time.
+func (seen *census) starts(now time.Time) bool {
+	return slices.ContainsFunc(seen.staying, func(k consumer) bool {
+		return !k.known && k.pod.Status.Phase == corev1.PodRunning && now.Sub(k.since) < startingTime
+	})
 }
 
 // occupied counts the pods that are busy, or may be: those that stay, and those that are being ended.

@@ -20,6 +20,10 @@ const maxMessage = 1024
 func (c *Controller) readyCondition(sd *v1alpha1.ScaledDeployment, m *memory, p *progress) metav1.Condition {
 	condition := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	var invalid, unreadable, unread []string
+	var mute *consumer
+	if p.census != nil {
+		mute = p.census.mute(p.census.at, sd.Spec.Termination.BusyTimeout.Duration)
+	}
 	if m.sources.err != nil {
 		invalid = append(invalid, m.sources.err.Error())
 	}
@@ -43,6 +47,10 @@ func (c *Controller) readyCondition(sd *v1alpha1.ScaledDeployment, m *memory, p 
 		condition.Reason, condition.Message = v1alpha1.ReasonTriggerInvalid, strings.Join(invalid, "; ")
 	case len(unreadable) > 0:
 		condition.Reason, condition.Message = v1alpha1.ReasonTriggerUnreadable, strings.Join(unreadable, "; ")
+	case mute != nil:
+		condition.Reason = v1alpha1.ReasonPodsSilent
+		condition.Message = fmt.Sprintf("no pod like %s has ever answered: %v; correct termination.busy or the pod; until then such pods count as busy, and none is taken away: "+
+			"delete those that do nothing", mute.pod.Name, mute.err)
 	case len(unread) > 0:
 		condition.Status, condition.Reason = metav1.ConditionUnknown, v1alpha1.ReasonTriggerUnread
 		condition.Message = "not read yet: " + strings.Join(unread, ", ")

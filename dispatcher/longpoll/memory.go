@@ -19,7 +19,9 @@ type memory struct {
 	census *census
 	// consumers are the pods as they were when last asked.
 	consumers map[types.UID]sighting
-	history   size.History
+	// heard are the voices of which a pod has answered.
+	heard   map[string]bool
+	history size.History
 	// failures counts the readings of each trigger that failed in a row, and failed is when the last of them began.
 	failures map[string]failures
 	managed  managed
@@ -37,7 +39,7 @@ type memory struct {
 
 func newMemory(uid types.UID) *memory {
 	return &memory{
-		uid: uid, consumers: map[types.UID]sighting{}, failures: map[string]failures{},
+		uid: uid, consumers: map[types.UID]sighting{}, heard: map[string]bool{}, failures: map[string]failures{},
 		shrinks: map[types.UID]time.Time{}, ended: map[types.UID]bool{},
 	}
 }

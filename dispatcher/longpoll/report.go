@@ -24,6 +24,9 @@ import (
 const (
 	// statusGap is the least time between two status writes of one ScaledDeployment.
 	statusGap = time.Second
+	// startingGap is after which time a pod that starts is asked again, for startingTime at most: it may be held until it has
+	// answered. After that it is asked as often as the others.
+	startingGap, startingTime = 200 * time.Millisecond, 30 * time.Second
 	// lookAgain is how long a pass is off at most where nothing happens.
 	lookAgain = time.Minute
 	// maxPods is how many pods a status tells of at most.
@@ -42,6 +45,9 @@ func (c *Controller) report(ctx context.Context, sd *v1alpha1.ScaledDeployment, 
 	p.sooner(now.Add(lookAgain))
 	if p.census != nil && (len(p.census.staying)+len(p.census.leaving) > 0 || p.target.replicas > 0 || !p.census.settled) {
 		p.sooner(now.Add(sd.Spec.PollingInterval.Duration))
+		if p.census.starts(now) {
+			p.sooner(now.Add(startingGap))
+		}
 	}
 	if equality.Semantic.DeepEqual(sd.Status, next.Status) {
 		return p.result(now), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,9 +29,8 @@ type decision struct {
 	scaled bool
 }
 
-// roll lets a rollout go on as far as it ends no busy pod, and says what it waits for. While pods are being replaced nothing
-// is scaled: then it says so.
-func (c *Controller) roll(ctx context.Context, sd *v1alpha1.ScaledDeployment, m *memory, p *progress) (replacing bool, err error) {
+// planRoll says what to do for a rollout, having fenced what it asks for.
+func (c *Controller) planRoll(ctx context.Context, sd *v1alpha1.ScaledDeployment, m *memory, p *progress) size.RollStep {
 	t, seen := p.target, p.census
 	rollout := size.Rollout{Placed: true}
 	if guardsRollout(sd, t) && m.managed.err == nil {
@@ -45,11 +45,20 @@ func (c *Controller) roll(ctx context.Context, sd *v1alpha1.ScaledDeployment, m 
 	if p.rollHold = step.Hold; step.Hold != "" && silent != nil {
 		p.rollHold = fmt.Sprintf("%s (%v)", step.Hold, silent)
 	}
+	return step
+}
+
+// roll lets a rollout go on as far as it ends no busy pod. While pods are being replaced nothing is scaled: then it says so.
+func (c *Controller) roll(ctx context.Context, sd *v1alpha1.ScaledDeployment, m *memory, p *progress) (replacing bool, err error) {
+	t, seen := p.target, p.census
+	step := c.planRoll(ctx, sd, m, p)
 	if len(step.Go) > 0 && m.replacing == 0 {
 		if err := c.setCosts(ctx, seen, step.Go); err != nil {
 			return false, err
 		}
-		if stands, err := c.stands(ctx, t, seen); err != nil || !stands {
+	}
+	if going := slices.Concat(step.Go, step.Delete); len(going) > 0 && m.replacing == 0 {
+		if stands, err := c.stands(ctx, sd, t, seen, going); err != nil || !stands {
 			p.sooner(c.Clock.Now().Add(soon))
 			return true, err
 		}
@@ -124,7 +133,7 @@ func (c *Controller) take(ctx context.Context, sd *v1alpha1.ScaledDeployment, m 
 		if err := c.setCosts(ctx, p.census, step.Go); err != nil {
 			return err
 		}
-		if stands, err := c.stands(ctx, p.target, p.census); err != nil || !stands {
+		if stands, err := c.stands(ctx, sd, p.target, p.census, step.Go); err != nil || !stands {
 			p.sooner(c.Clock.Now().Add(soon))
 			return err
 		}
