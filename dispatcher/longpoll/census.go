@@ -34,6 +34,8 @@ type census struct {
 	staying, leaving []consumer
 	order            size.Order
 	settled          bool
+	// sets is how many ReplicaSets ask for pods, or have some.
+	sets int
 }
 
 // consumer is one pod.
@@ -59,7 +61,7 @@ func (c *Controller) takeCensus(ctx context.Context, sd *v1alpha1.ScaledDeployme
 		return nil, fmt.Errorf("listing the pods of %s %s: %w", t.ref.Kind, t.ref.Name, err)
 	}
 	staying, leaving := t.sort(list.Items)
-	seen := &census{version: t.version, order: t.order(staying), settled: t.settled(staying)}
+	seen := &census{version: t.version, order: t.order(staying), settled: t.settled(staying), sets: t.alive(staying)}
 	all := slices.Concat(staying, leaving)
 	consumers := make([]consumer, len(all))
 	answers := make([]answer, len(all))
@@ -264,7 +266,7 @@ func (s sighting) judge(a answer, err error, now time.Time, timeout time.Duratio
 
 // input is the census as size knows it.
 func (seen *census) input(current, wanted int) size.Input {
-	in := size.Input{Current: current, Wanted: wanted, Order: seen.order, Settled: seen.settled}
+	in := size.Input{Current: current, Wanted: wanted, Order: seen.order, Sets: seen.sets, Settled: seen.settled}
 	for i := range seen.staying {
 		in.Pods = append(in.Pods, seen.staying[i].sized())
 	}

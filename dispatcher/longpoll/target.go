@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -249,6 +250,18 @@ func (t *target) settled(staying []corev1.Pod) bool {
 		}
 	}
 	return true
+}
+
+// alive is how many ReplicaSets ask for pods, or have some.
+func (t *target) alive(staying []corev1.Pod) int {
+	n := 0
+	for i := range t.sets {
+		s := &t.sets[i]
+		if ptr.Deref(s.Spec.Replicas, 1) > 0 || slices.ContainsFunc(staying, func(p corev1.Pod) bool { return metav1.IsControlledBy(&p, s) }) {
+			n++
+		}
+	}
+	return n
 }
 
 // rival says who else owns the target's replicas: an autoscaler, or another ScaledDeployment that is older.

@@ -344,6 +344,9 @@ func (f *fleet) scenario(t *testing.T, happen func(step int) error) {
 	t.Logf("%d messages, %d times up, %d times down, %d consumers ended, %d of them busy", f.put, ups, downs, a.signalled, len(a.endedBusy))
 }
 
+// begunFenced has consumers take nothing before they are let.
+var begunFenced = corev1.EnvVar{Name: "HOLD", Value: "1m"}
+
 var targetKinds = []string{"Deployment", "StatefulSet"}
 
 func TestNoBusyConsumerIsEndedByScalingAtRandom(t *testing.T) { //nolint:paralleltest // the scenarios share one machine
@@ -380,7 +383,7 @@ func TestNoBusyConsumerIsEndedByARollout(t *testing.T) { //nolint:paralleltest /
 	s.startManager(t, "a")
 	for _, kind := range targetKinds {
 		t.Run(kind, func(t *testing.T) {
-			f := s.newFleet(t.Context(), t, kind, nil)
+			f := s.newFleet(t.Context(), t, kind, nil, begunFenced)
 			rollouts := 0
 			f.scenario(t, func(step int) error {
 				if step%8 != 3 {
@@ -434,7 +437,7 @@ func TestNoBusyConsumerIsEndedThoughFencedOnesDie(t *testing.T) { //nolint:paral
 	s.startManager(t, "a")
 	// Without HOLD the pod in the place of one that died can take a message before its ReplicaSet, which was told to be smaller
 	// in that moment, ends it.
-	f := s.newFleet(t.Context(), t, "Deployment", nil, corev1.EnvVar{Name: "HOLD", Value: "1m"})
+	f := s.newFleet(t.Context(), t, "Deployment", nil, begunFenced)
 	died := 0
 	f.scenario(t, func(step int) error {
 		if step%2 == 0 {

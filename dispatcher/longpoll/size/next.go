@@ -10,6 +10,8 @@ type Input struct {
 	Order Order
 	// Pods are those that are not being ended.
 	Pods []Pod
+	// Sets is how many ReplicaSets of a Deployment ask for pods, or have some.
+	Sets int
 	// Settled says that the controller has acted on Current: it is about to end none of Pods.
 	Settled bool
 	// Unfenceable says that pods cannot be fenced: that they are idle has to do.
@@ -50,7 +52,7 @@ func Next(in Input) Step {
 			s.Hold = "the target's controller has not acted on the last change yet"
 		}
 		return s
-	case in.Wanted < in.Current && in.Order == ReplicaSet && in.sets() > 1:
+	case in.Wanted < in.Current && in.Order == ReplicaSet && in.Sets > 1:
 		// The replicas of two are shared out among them by their size.
 		s.Hold = "a rollout goes on"
 		s.Unfence = fenced(pods, nil)
@@ -71,14 +73,8 @@ func (s Step) without(unfenceable bool) Step {
 	return s
 }
 
-// sets is how many ReplicaSets the pods are of.
-func (in *Input) sets() int {
-	sets := map[string]bool{}
-	for i := range in.Pods {
-		sets[in.Pods[i].Set] = true
-	}
-	return len(sets)
-}
+// absent is how many pods are not there yet.
+func (in *Input) absent() int { return max(0, in.Current-len(in.Pods)) }
 
 // shrink plans to take away as many as may go.
 func (in *Input) shrink(pods []Pod, s *Step) {
@@ -86,7 +82,7 @@ func (in *Input) shrink(pods []Pod, s *Step) {
 	if in.MaxPerStep > 0 {
 		n = min(n, in.MaxPerStep)
 	}
-	absent := max(0, in.Current-len(pods)) // what is not there yet goes first
+	absent := in.absent() // what is not there yet goes first
 	needed := max(0, n-absent)
 	sorted := line(pods, in.Order)
 	if in.Order == Any {

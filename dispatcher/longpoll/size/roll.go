@@ -46,28 +46,36 @@ func Roll(in Input, r Rollout) RollStep {
 	}
 	var old []Pod
 	var waited []*Pod
-	gated := false
+	gated, unready := false, 0
 	for i := range in.Pods {
 		p := &in.Pods[i]
-		if p.Old {
+		switch {
+		case p.Old:
 			old = append(old, *p)
+		case !p.Ready:
+			unready++
 		}
+		if p.Gate == Open || p.Old && p.mayGo() {
+			continue
+		}
+		gated = true
 		if p.Gate == Waited {
 			waited = append(waited, p)
 		}
-		gated = gated || p.Gate != Open
 	}
 	sorted := rollLine(old)
 	ahead := head(sorted)
 	switch {
-	case r.Replacing > 0 && (ahead > 0 || !r.Placed || r.Unknown):
+	case r.Replacing > 0 && (!r.Placed || r.Unknown || ahead > 0 && in.absent()+unready < r.Replacing):
 		return RollStep{Replace: r.Replacing, Go: names(sorted[:ahead])} // under way
 	case r.Replacing > 0:
-		return RollStep{} // done: pause it
-	case gated:
-		return RollStep{Admit: names(waited)} // those that came are to be there first, be they old by now
+		return RollStep{} // done, or as many new pods are still to come as may be unavailable: pause it
 	case len(old) == 0 && r.Unknown:
 		return RollStep{Replace: 1} // there is nothing to end
+	case gated || unready > 0:
+		// Those that came are to be there first, be they old by now. If the template were edited while the Deployment is
+		// resumed, those that are not ready would be ended before all others.
+		return RollStep{Admit: names(waited)}
 	case len(old) == 0:
 		return RollStep{}
 	case unreadyInTheWay(sorted):

@@ -184,8 +184,6 @@ func unready(p size.Pod) size.Pod {
 func TestNext(t *testing.T) {
 	t.Parallel()
 	idle, busy, silent, lost := size.Idle, size.Busy, size.Silent, size.Lost
-	another := pod("b1", busy)
-	another.Set = "2"
 	precious := fenced("a1")
 	cheap := pod("b2", silent)
 	cheap.Cost = size.LowestCost
@@ -267,8 +265,13 @@ func TestNext(t *testing.T) {
 		},
 		{
 			name: "pods of two ReplicaSets: the replicas would be shared out among them",
-			in:   size.Input{Current: 2, Wanted: 1, Pods: []size.Pod{fenced("a1"), another}},
+			in:   size.Input{Current: 2, Wanted: 1, Sets: 2, Pods: []size.Pod{fenced("a1"), pod("b1", busy)}},
 			want: size.Step{Replicas: 2, Unfence: []string{"a1"}, Hold: "a rollout goes on"},
+		},
+		{
+			name: "so they would where the pods of one are not there yet",
+			in:   size.Input{Current: 3, Wanted: 1, Sets: 2, Pods: []size.Pod{pod("a1", busy)}},
+			want: size.Step{Replicas: 3, Hold: "a rollout goes on"},
 		},
 		{
 			name: "a StatefulSet: from the top",
@@ -408,6 +411,28 @@ func TestRoll(t *testing.T) {
 		{
 			name: "done: the Deployment is paused, before anything is admitted", current: 2, rollout: size.Rollout{Replacing: 1, Placed: true},
 			pods: []size.Pod{old(pod("a1", busy), "1"), gate(pod("n1", busy), size.Waited)},
+		},
+		{
+			name: "as many new ones are to come as may be unavailable: its controller ends no more", current: 2, rollout: size.Rollout{Replacing: 1, Placed: true},
+			pods: []size.Pod{old(fenced("a1"), "1"), gate(fenced("n1"), size.Waited)},
+		},
+		{
+			name: "as many are not there yet", current: 2, rollout: size.Rollout{Replacing: 1, Placed: true},
+			pods: []size.Pod{old(fenced("a1"), "1")},
+		},
+		{
+			name: "fewer new ones are to come than may be unavailable", current: 3, rollout: size.Rollout{Replacing: 2, Placed: true},
+			pods: []size.Pod{old(pod("a1", busy), "1"), old(fenced("a2"), "1"), gate(fenced("n1"), size.Waited)},
+			want: size.RollStep{Go: []string{"a2"}, Replace: 2},
+		},
+		{
+			name: "an old one that may go need not be there first", current: 1, rollout: placed,
+			pods: []size.Pod{old(gate(fenced("a1"), size.Waited), "1")},
+			want: size.RollStep{Go: []string{"a1"}, Replace: 1},
+		},
+		{
+			name: "no other step before the new ones are ready", current: 2, rollout: placed,
+			pods: []size.Pod{old(fenced("a1"), "1"), unready(pod("n1", busy))},
 		},
 		{
 			name: "no other step before the new ones are there", current: 2, rollout: placed,

@@ -1,0 +1,390 @@
+package longpoll_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+)
+
+// working has so many pods come up, and each take a message.
+func (w *world) working(pods ...string) {
+	w.t.Helper()
+	w.put(int64(len(pods)))
+	w.settle()
+	w.work(pods...)
+	w.settle()
+}
+
+func TestReplicasFollowTheBacklog(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2", "pod-3")
+		w.wantReplicas(3, "for three messages")
+		w.put(1)
+		w.settle()
+		w.wantReplicas(4, "for one more beside three busy pods")
+		w.put(9)
+		w.settle()
+		w.wantReplicas(4, "whatever waits")
+		w.put(-9)
+		w.work("pod-4", "pod-1", "pod-3")
+		w.settle()
+		w.wantReplicas(2, "with two busy pods")
+		w.work("pod-2", "pod-4")
+		w.settle()
+		w.wantReplicas(0, "with nothing to do")
+		w.wantNoneEnded()
+	})
+}
+
+func TestAShrinkThatDemandOvertakesIsTakenBack(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2", "pod-3")
+		w.before = func(doing string) error {
+			if doing == "scale" {
+				return apierrors.NewConflict(schema.GroupResource{Resource: "deployments"}, name, errors.New("the object has been modified"))
+			}
+			return nil
+		}
+		w.work("pod-1", "pod-2")
+		w.passes(4)
+		if !w.of("pod-1").fenced || !w.of("pod-2").fenced {
+			w.t.Fatalf("the idle ones are not fenced:\n%s", strings.Join(w.chronicle, "\n"))
+		}
+		w.wantReplicas(3, "as long as the Deployment has changed since it was read")
+		w.put(3)
+		w.passes(4)
+		w.before = func(string) error { return nil }
+		w.settle()
+		if w.of("pod-1").fenced || w.of("pod-2").fenced {
+			w.t.Error("demand is back, and idle pods are fenced still")
+		}
+		w.wantReplicas(4, "with three messages and a busy pod")
+		if w.pods != 4 {
+			w.t.Errorf("%d pods were created, not one more than the three", w.pods)
+		}
+		w.wantNoneEnded()
+	})
+}
+
+func TestAConsumerThatForgetsItsFenceIsNotEndedWithAMessage(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2")
+		w.work("pod-1")
+		w.put(1)
+		fences := 0
+		w.before = func(doing string) error {
+			// Its container restarts when it has been fenced, and takes a message before the census is made sure of.
+			if doing == "POST fence" {
+				fences++
+			}
+			if k := w.consumers["10.0.0.1"]; fences == 2 && doing == "POST fence" {
+				k.fenced = false
+				w.take(k)
+			}
+			return nil
+		}
+		w.put(-1)
+		w.must(w.pass())
+		w.put(1)
+		w.passes(4)
+		w.wantReplicas(2, "with two busy pods")
+		w.wantNoneEnded()
+	})
+}
+
+func TestABusyPodThatIsNotReadyHoldsAShrink(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2")
+		var pod corev1.Pod
+		w.must(w.api.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: "pod-1"}, &pod))
+		for i := range pod.Status.Conditions {
+			if c := &pod.Status.Conditions[i]; c.Type == corev1.PodReady {
+				c.Status = corev1.ConditionFalse
+			}
+		}
+		w.must(w.api.Status().Update(w.t.Context(), &pod))
+		w.work("pod-2")
+		for range 6 {
+			w.must(w.pass())
+			w.step(time.Second)
+		}
+		w.wantReplicas(2, "while the busy pod would be ended first")
+		if said := w.scaledDeployment().Status.LastDecision; !strings.Contains(said, "pod pod-1 is not ready, would be ended first, and is busy") {
+			w.t.Errorf("the last decision does not say why: %s", said)
+		}
+	})
+}
+
+func TestNothingIsTakenAwayOnAFailedReading(t *testing.T) {
+	t.Parallel()
+	for _, doing := range []string{"list Pod", "get Deployment", "list ReplicaSet", "list HorizontalPodAutoscaler", "patch Pod"} {
+		story(t, func(w *world) {
+			w.working("pod-1", "pod-2")
+			w.work("pod-1")
+			w.before = func(is string) error {
+				if is == doing {
+					return errFault
+				}
+				return nil
+			}
+			failed := 0
+			for range 6 {
+				if errors.Is(w.pass(), errFault) {
+					failed++
+				}
+			}
+			if failed < 2 {
+				w.t.Errorf("%s fails, and %d of 6 passes say so", doing, failed)
+			}
+			w.wantReplicas(2, "after "+doing+" failed")
+		})
+	}
+}
+
+func TestATriggerThatCannotBeReadTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("connection refused")
+	for _, test := range []struct {
+		name     string
+		fallback *v1alpha1.Fallback
+		want     int32
+	}{
+		{"as many as there are", nil, 2},
+		{"as many as there are, said so", &v1alpha1.Fallback{AfterFailures: ptr.To[int32](2), Behavior: v1alpha1.FallbackCurrentReplicas}, 2},
+		{"more", &v1alpha1.Fallback{AfterFailures: ptr.To[int32](2), Behavior: v1alpha1.FallbackReplicas, Replicas: ptr.To[int32](3)}, 3},
+		{"fewer, but none that is busy", &v1alpha1.Fallback{AfterFailures: ptr.To[int32](2), Behavior: v1alpha1.FallbackReplicas, Replicas: ptr.To[int32](0)}, 1},
+	} {
+		story(t, func(w *world) {
+			w.working("pod-1", "pod-2")
+			w.mu.Lock()
+			w.broken = broken
+			w.mu.Unlock()
+			w.work("pod-1")
+			for range 5 {
+				w.step(time.Second)
+				w.settle()
+			}
+			w.wantReplicas(test.want, test.name+":")
+			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTriggerUnreadable, "trigger videos", "connection refused")
+			w.wantNoneEnded()
+			w.mu.Lock()
+			w.broken = nil
+			w.mu.Unlock()
+			w.step(time.Second)
+			w.settle()
+			w.wantReplicas(1, "when it can be read again")
+			if w.t.Failed() {
+				w.t.Log(test.name)
+			}
+		}, func(spec *v1alpha1.ScaledDeploymentSpec) { spec.Fallback = test.fallback })
+	}
+}
+
+func TestSuspendedNothingIsScaledAndBusyPodsAreProtected(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2")
+		w.change(func(spec *v1alpha1.ScaledDeploymentSpec) { spec.Suspend = ptr.To(true) })
+		w.work("pod-1")
+		w.settle()
+		w.wantReplicas(2, "suspended, with an idle pod,")
+		w.put(3)
+		w.settle()
+		w.wantReplicas(2, "suspended, with three messages waiting,")
+		var pod corev1.Pod
+		w.must(w.api.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: "pod-2"}, &pod))
+		if pod.Labels[v1alpha1.LabelBusy] != name {
+			w.t.Errorf("the busy pod has the labels %v", pod.Labels)
+		}
+		w.wantCondition(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspendedBySpec)
+		w.change(func(spec *v1alpha1.ScaledDeploymentSpec) { spec.Suspend = ptr.To(false) })
+		w.settle()
+		w.wantReplicas(4, "when it is no longer suspended")
+	})
+}
+
+func TestAWindowOfTimeHasALeastNumberOfReplicas(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) { // it is Monday, 9:00
+		w.settle()
+		w.wantReplicas(2, "in the window")
+		w.step(8 * time.Hour)
+		w.settle()
+		w.wantReplicas(2, "at 17:00")
+		w.step(time.Hour)
+		w.settle()
+		w.wantReplicas(0, "after 18:00")
+		w.step(14 * time.Hour)
+		w.settle()
+		w.wantReplicas(2, "on Tuesday after 8:00")
+	}, func(spec *v1alpha1.ScaledDeploymentSpec) {
+		spec.Cron = []v1alpha1.ReplicaWindow{{Start: "0 8 * * 1-5", End: "0 18 * * 1-5", TimeZone: "Etc/UTC", MinReplicas: 2}}
+	})
+}
+
+func TestAConsumerThatHangsIsLostAfterItsTime(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2")
+		k := w.of("pod-1")
+		w.mu.Lock()
+		w.finish(k)
+		k.silent = true
+		w.mu.Unlock()
+		w.step(50 * time.Second)
+		w.settle()
+		w.wantReplicas(2, "as long as it may work")
+		w.step(15 * time.Second)
+		w.settle()
+		w.wantReplicas(1, "when it is lost")
+		if lost := w.events.of("PodLost"); len(lost) != 1 || !strings.Contains(lost[0], "Pod pod-1 has not said for 1m0s what it does") {
+			w.t.Errorf("the events are %q", lost)
+		}
+		w.wantNoneEnded()
+	})
+}
+
+func TestPodsThatNobodyEverHeardAreNotLost(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.change(func(spec *v1alpha1.ScaledDeploymentSpec) { spec.Termination.Busy.HTTPGet.Port = 9090 })
+		w.put(2)
+		w.settle()
+		w.work("pod-1")
+		w.put(-1)
+		for range 4 {
+			w.step(time.Minute)
+			w.settle()
+		}
+		w.wantReplicas(2, "while the question is wrong")
+		w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonPodsSilent, "no pod like pod-1 has ever answered", "connection refused", "termination.busy")
+		if lost := w.events.of("PodLost"); len(lost) > 0 {
+			w.t.Errorf("the events are %q", lost)
+		}
+		w.change(func(spec *v1alpha1.ScaledDeploymentSpec) { spec.Termination.Busy.HTTPGet.Port = 8081 })
+		w.settle()
+		w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonScaling)
+		w.wantReplicas(1, "when it is right")
+		w.wantNoneEnded()
+	})
+}
+
+func TestWhatAManagerHeardTheNextOneKnows(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1")
+		w.start()
+		k := w.of("pod-1")
+		w.mu.Lock()
+		w.finish(k)
+		k.silent = true
+		w.mu.Unlock()
+		w.settle()
+		w.step(2 * time.Minute)
+		w.settle()
+		w.wantReplicas(0, "when the only pod has hung since before the manager began")
+	})
+}
+
+func TestABusyPodThatSomebodyEndsIsToldOf(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2")
+		var pod corev1.Pod
+		w.must(w.api.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: "pod-2"}, &pod))
+		w.end(&pod)
+		w.settle()
+		if ended := w.events.of("BusyPodEnded"); len(ended) != 1 || !strings.Contains(ended[0], `Pod pod-2 is being ended while it works on "8142"`) {
+			w.t.Errorf("the events are %q", ended)
+		}
+		families, err := w.metrics.Gather()
+		w.must(err)
+		counted := 0.0
+		for _, f := range families {
+			if f.GetName() == "longhaul_scaleddeployment_busy_pods_ended_total" {
+				counted += f.GetMetric()[0].GetCounter().GetValue()
+			}
+		}
+		if counted != 1 {
+			w.t.Errorf("%v are counted", counted)
+		}
+	})
+}
+
+func TestATargetThatAnotherScalesIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	older := newScaledDeployment()
+	older.Name, older.UID, older.Finalizers = "another", "older", nil
+	for what, other := range map[string]client.Object{
+		`HorizontalPodAutoscaler "keda"`: &autoscalingv2.HorizontalPodAutoscaler{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "keda"},
+			Spec:       autoscalingv2.HorizontalPodAutoscalerSpec{ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: name}},
+		},
+		`ScaledDeployment "another", which is older,`: older,
+	} {
+		story(t, func(w *world) {
+			w.must(w.api.Create(w.t.Context(), other.DeepCopyObject().(client.Object)))
+			w.put(2)
+			w.settle()
+			w.wantReplicas(0, "beside "+what)
+			w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonReplicasOwned, what)
+			w.must(w.api.Delete(w.t.Context(), other))
+			w.settle()
+			w.wantReplicas(2, "without "+what)
+		})
+	}
+}
+
+func TestATargetThatDoesNotExistIsNamed(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.must(w.api.Delete(w.t.Context(), w.deployment()))
+		w.put(2)
+		w.must(w.pass())
+		w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTargetNotFound, `Deployment "encoder"`, "create it, or correct scaleTargetRef")
+	})
+}
+
+func TestFieldsThatSomebodyElseOwnsAreNotFoughtOver(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		tried := 0
+		w.conflict = apierrors.NewConflict(schema.GroupResource{Resource: "deployments"}, name, errors.New(`conflict with "helm": .spec.template.spec.terminationGracePeriodSeconds`))
+		w.before = func(doing string) error {
+			if doing == "apply" {
+				tried++
+			}
+			return nil
+		}
+		d := w.deployment()
+		d.Spec.Template.Spec.TerminationGracePeriodSeconds = ptr.To[int64](7) // not as the API server fills it in
+		w.must(w.api.Update(w.t.Context(), d))
+		w.put(2)
+		w.settle()
+		w.wantReplicas(2, "though fields are somebody else's")
+		w.wantCondition(v1alpha1.ConditionManaged, metav1.ConditionFalse, v1alpha1.ReasonFieldConflict, "helm", "terminationGracePeriodSeconds")
+		w.wantCondition(v1alpha1.ConditionRolloutGuarded, metav1.ConditionFalse, v1alpha1.ReasonRolloutUnguarded)
+		if tried != 1 {
+			w.t.Errorf("it is tried %d times at once", tried)
+		}
+		w.conflict = nil
+		w.step(31 * time.Second)
+		w.settle()
+		w.wantCondition(v1alpha1.ConditionManaged, metav1.ConditionTrue, v1alpha1.ReasonFieldsManaged)
+	})
+}
