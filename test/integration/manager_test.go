@@ -31,6 +31,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/longhaul-dev/longhaul/api/v1alpha1"
+	"github.com/longhaul-dev/longhaul/history"
+	"github.com/longhaul-dev/longhaul/history/store"
 	"github.com/longhaul-dev/longhaul/jobtemplate"
 )
 
@@ -297,6 +299,18 @@ func named(t *testing.T, name, patch string) string {
 	return string(out)
 }
 
+// withHistory does something with a history that no manager has open.
+func withHistory(t *testing.T, file string, do func(*store.Store) error) {
+	t.Helper()
+	kept, err := store.Open(t.Context(), store.Options{SQLite: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(do(kept), kept.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestTheManager is the story of one manager, with the rights of its service account and no others.
 func TestTheManager(t *testing.T) {
 	t.Parallel()
@@ -320,7 +334,12 @@ func TestTheManager(t *testing.T) {
 	}
 	elsewhere := p.typed(t, p.namespace(t), "{}")
 
-	manager := startManager(t, build(t), writeKubeconfig(t, p.managerConfig(t)), "--namespace-selector=longhaul-shard=a")
+	file := filepath.Join(t.TempDir(), "history.db")
+	unended := history.Record{
+		UID: "gone", Namespace: namespace, ScaledJob: "gone", Sequence: 1, Job: "gone-000001", Created: time.Now().Add(-time.Minute), Seen: time.Now().Add(-time.Minute),
+	}
+	withHistory(t, file, func(kept *store.Store) error { return kept.Save(t.Context(), []history.Record{unended}) })
+	manager := startManager(t, build(t), writeKubeconfig(t, p.managerConfig(t)), "--namespace-selector=longhaul-shard=a", "--history-file="+file)
 	manager.becomesReady(t)
 
 	t.Run("it says what ails a ScaledJob", func(t *testing.T) {
@@ -454,6 +473,16 @@ func TestTheManager(t *testing.T) {
 		if holder := ptr.Deref(p.lease(t).Spec.HolderIdentity, ""); holder != "" {
 			t.Errorf("the lease is still held by %s", holder)
 		}
+	})
+
+	t.Run("it ended the record of a Job that was gone when it came", func(t *testing.T) {
+		withHistory(t, file, func(kept *store.Store) error {
+			records, err := kept.Known(t.Context(), []string{unended.UID})
+			if err == nil && (len(records) != 1 || records[0].Category != history.CategoryCancelled) {
+				t.Errorf("its record is %+v", records)
+			}
+			return err
+		})
 	})
 
 	t.Run("it has used all its rights, and asked for no others", func(t *testing.T) {
