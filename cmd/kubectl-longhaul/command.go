@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -194,6 +195,25 @@ func (p *plugin) completeNames(most int) cobra.CompletionFunc {
 	}
 }
 
+// completeShown completes the names of ScaledJobs and of ScaledDeployments.
+func (p *plugin) completeShown(most int) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		names, directive := p.completeNames(most)(c, args, begun)
+		if len(args) >= most || directive == cobra.ShellCompDirectiveError {
+			return names, directive
+		}
+		all, err := p.scaledDeployments(c.Context(), false, "")
+		if err != nil {
+			cobra.CompErrorln(err.Error())
+			return nil, cobra.ShellCompDirectiveError
+		}
+		for i := range all {
+			names = append(names, all[i].Name)
+		}
+		return names, directive
+	}
+}
+
 // completeJobs completes the name of a ScaledJob, and the sequences of its newest Jobs; of those that are active, where only
 // they are of use.
 func (p *plugin) completeJobs(active bool) cobra.CompletionFunc {
@@ -237,10 +257,42 @@ func (p *plugin) numbered(args []string) (*one, int64, error) {
 
 // scaledJobs are all that are asked about.
 func (p *plugin) scaledJobs(ctx context.Context, everywhere bool, selector string, deleted bool) ([]v1.ScaledJob, error) {
+	q, err := p.chosen(everywhere, selector)
+	if err != nil {
+		return nil, err
+	}
+	if deleted {
+		q.Set("deleted", "true")
+	}
 	asked, err := p.client()
 	if err != nil {
 		return nil, err
 	}
+	var list v1.ScaledJobList
+	err = asked.Get(ctx, "/api/v1/scaledjobs", q, &list)
+	return list.Items, err
+}
+
+// scaledDeployments are all that are asked about; none where the user may not see them, or the manager knows none yet.
+func (p *plugin) scaledDeployments(ctx context.Context, everywhere bool, selector string) ([]v1.ScaledDeployment, error) {
+	q, err := p.chosen(everywhere, selector)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := p.client()
+	if err != nil {
+		return nil, err
+	}
+	list := v1.ScaledDeploymentList{Items: []v1.ScaledDeployment{}}
+	err = asked.Get(ctx, "/api/v1/scaleddeployments", q, &list)
+	if isStatus(err, http.StatusForbidden) || isStatus(err, http.StatusNotFound) {
+		return list.Items, nil
+	}
+	return list.Items, err
+}
+
+// chosen is the query for some of a kind.
+func (p *plugin) chosen(everywhere bool, selector string) (url.Values, error) {
 	q := url.Values{}
 	if !everywhere {
 		namespace, err := p.namespace()
@@ -252,12 +304,7 @@ func (p *plugin) scaledJobs(ctx context.Context, everywhere bool, selector strin
 	if selector != "" {
 		q.Set("labelSelector", selector)
 	}
-	if deleted {
-		q.Set("deleted", "true")
-	}
-	var list v1.ScaledJobList
-	err = asked.Get(ctx, "/api/v1/scaledjobs", q, &list)
-	return list.Items, err
+	return q, nil
 }
 
 // one is a ScaledJob that is asked about by its name, and how to ask further.
@@ -279,9 +326,24 @@ func (p *plugin) one(name string) (*one, error) {
 	return &one{asked, namespace, nameOf(name)}, nil
 }
 
-// nameOf takes names as kubectl prints them, too.
+// What kubectl prints before names.
+const (
+	scaledJobPrefix        = "scaledjob.longhaul.dev/"
+	scaledDeploymentPrefix = "scaleddeployment.longhaul.dev/"
+)
+
+// nameOf takes names of ScaledJobs as kubectl prints them, too.
 func nameOf(text string) string {
-	for _, prefix := range []string{"scaledjob.longhaul.dev/", "scaledjobs.longhaul.dev/", "scaledjob/", "scaledjobs/", "lsj/"} {
+	return without(text, scaledJobPrefix, "scaledjobs.longhaul.dev/", "scaledjob/", "scaledjobs/", "lsj/")
+}
+
+// deploymentNameOf takes names of ScaledDeployments likewise.
+func deploymentNameOf(text string) string {
+	return without(text, scaledDeploymentPrefix, "scaleddeployments.longhaul.dev/", "scaleddeployment/", "scaleddeployments/", "lsd/")
+}
+
+func without(text string, prefixes ...string) string {
+	for _, prefix := range prefixes {
 		if name, ok := strings.CutPrefix(text, prefix); ok {
 			return name
 		}

@@ -70,7 +70,7 @@ func newWorld(t *testing.T) *world {
 	}
 	byOwner := func(o client.Object) []string { return []string{string(metav1.GetControllerOf(o).UID)} }
 	w := &world{store: kept, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
-	w.cluster = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledJob{}).
+	w.cluster = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledJob{}, &v1alpha1.ScaledDeployment{}).
 		WithIndex(&batchv1.Job{}, owner, byOwner).WithIndex(&corev1.Pod{}, owner, byOwner).Build()
 	server, err := web.New(web.Options{
 		Store: kept, Cache: w.cluster, Informers: &informertest.FakeInformers{Scheme: scheme}, Index: owner, Access: web.Open{}, Version: "1.2.3",
@@ -144,6 +144,7 @@ func (w *world) fill(t *testing.T) {
 			w.runs(t, o, 641)
 		}
 	}
+	w.fleet(t, ready)
 	var records []history.Record
 	for n := range int64(60) {
 		records = append(records, ended("media/transcode", n+1, 60-int(n), history.CategorySucceeded))
@@ -157,6 +158,37 @@ func (w *world) fill(t *testing.T) {
 	gone.Result = json.RawMessage(`{"frames": 100}`)
 	records = append(records, failed, gone, ended("audio/mix", 1, 30, history.CategoryCancelled))
 	if err := w.store.Save(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fleet is a ScaledDeployment with pods.
+func (w *world) fleet(t *testing.T, ready metav1.Condition) {
+	t.Helper()
+	since := func(d time.Duration) *metav1.Time { return ptr.To(metav1.NewTime(now.Add(-d))) }
+	sd := &v1alpha1.ScaledDeployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "fleet", Name: "encoder", UID: "encoder", CreationTimestamp: metav1.NewTime(now.Add(-30 * time.Hour))},
+		Spec: v1alpha1.ScaledDeploymentSpec{
+			ScaleTargetRef: v1alpha1.ScaleTargetRef{Kind: "Deployment", Name: "encoder"}, MinReplicas: ptr.To[int32](0), MaxReplicas: ptr.To[int32](20),
+			Triggers: []v1alpha1.ReplicaTrigger{{RedisList: &v1alpha1.RedisListTrigger{List: "videos"}}},
+		},
+	}
+	if err := w.cluster.Create(t.Context(), sd); err != nil {
+		t.Fatal(err)
+	}
+	sd.Status = v1alpha1.ScaledDeploymentStatus{
+		Waiting: ptr.To[int64](0), Held: ptr.To[int64](1), DesiredReplicas: ptr.To[int32](1), Replicas: ptr.To[int32](3),
+		Ready: ptr.To[int32](3), Busy: ptr.To[int32](1), Idle: ptr.To[int32](1), Fenced: ptr.To[int32](1), Lost: ptr.To[int32](1), Leaving: ptr.To[int32](0),
+		LastScaleTime: since(2 * time.Minute), Conditions: []metav1.Condition{ready},
+		LastDecision: "1 replicas wanted, 3 set: 0 messages wait, 1 are held and 1 pods are busy; scaleDown.stabilization holds 3",
+		Triggers:     []v1alpha1.TriggerStatus{{Name: "redisList", Waiting: ptr.To[int64](0), Held: ptr.To[int64](1)}},
+		Pods: []v1alpha1.ConsumerStatus{
+			{Name: "encoder-7d9f-x7k2p", State: v1alpha1.ConsumerBusy, MessageID: "8141", Since: since(133 * time.Minute)},
+			{Name: "encoder-7d9f-m4c8q", State: v1alpha1.ConsumerLost, MessageID: "8102\x1b[2J", Since: since(50 * time.Hour)},
+			{Name: "encoder-7d9f-zz4lq", State: v1alpha1.ConsumerFenced, Since: since(3 * time.Second)},
+		},
+	}
+	if err := w.cluster.Status().Update(t.Context(), sd); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -249,9 +281,9 @@ func TestWhatIsAskedForIsPrinted(t *testing.T) {
 	for name, commands := range map[string][]string{
 		"get": {
 			"get", "get -A", "get -A -o wide", "get -l app=transcode", "get transcode", "get scaledjob.longhaul.dev/transcode -o name", "get --deleted -o name",
-			"get old", "get --no-headers", "get -n empty",
+			"get old", "get --no-headers", "get -n empty", "get -n fleet", "get -n fleet encoder", "get -n fleet lsd/encoder -o name", "get -n fleet lsj/encoder",
 		},
-		"describe": {"describe transcode", "describe thumbnails", "describe mix -n audio", "describe old"},
+		"describe": {"describe transcode", "describe thumbnails", "describe mix -n audio", "describe old", "describe -n fleet encoder", "describe -n fleet scaleddeployment/encoder", "describe -n fleet scaleddeployment/none"},
 		"history": {
 			"history transcode --limit 3", "history transcode --limit 3 -o wide", "history transcode --outcome failed --since 24h", "history -A --category Failed",
 			"history transcode --message-id video-12", "history transcode --search macroblock", "history transcode --limit 2 -o name",
@@ -263,10 +295,10 @@ func TestWhatIsAskedForIsPrinted(t *testing.T) {
 		"top":     {"top"},
 		"structured": {
 			"get transcode -o json", "get thumbnails -o yaml", "history transcode --limit 1 -o json", "record transcode 60 -o yaml", "stats transcode --since 1h -o json",
-			"version -o json",
+			"version -o json", "get -n fleet -o json",
 		},
 		"complete": {
-			"__complete describe ", "__complete history transcode --outcome ", "__complete record transcode ", "__complete get -o ", "__complete history transcode --category ",
+			"__complete describe ", "__complete -n fleet describe ", "__complete history transcode --outcome ", "__complete record transcode ", "__complete get -o ", "__complete history transcode --category ",
 		},
 		"errors": {
 			"get none", "describe none", "history none", "record transcode 1000", "record transcode x", "record transcode", "stats", "get -o csv",

@@ -2,15 +2,24 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/longhaul-dev/longhaul/cmd/kubectl-longhaul/internal/client"
 	"github.com/longhaul-dev/longhaul/cmd/kubectl-longhaul/internal/view"
 	v1 "github.com/longhaul-dev/longhaul/history/web/v1"
 )
+
+// shown is what get lists: ScaledJobs, and ScaledDeployments.
+type shown struct {
+	Items             []v1.ScaledJob        `json:"items"`
+	ScaledDeployments []v1.ScaledDeployment `json:"scaledDeployments"`
+}
 
 func (p *plugin) get() *cobra.Command {
 	var (
@@ -20,68 +29,123 @@ func (p *plugin) get() *cobra.Command {
 		deleted    bool
 	)
 	c := &cobra.Command{
-		Use: "get [NAME...]", Short: "List ScaledJobs, and what they do",
-		Example: "  kubectl longhaul get\n  kubectl longhaul get -A -o wide\n  kubectl longhaul get transcode -o json",
+		Use: "get [NAME...]", Short: "List ScaledJobs and ScaledDeployments, and what they do",
+		Long: "List ScaledJobs and ScaledDeployments, and what they do; with names or -o wide also what each pod of a ScaledDeployment does.",
+		Example: "  kubectl longhaul get\n  kubectl longhaul get -A -o wide\n  kubectl longhaul get transcode -o json\n" +
+			"  kubectl longhaul get scaleddeployment/encoder",
 		RunE: func(c *cobra.Command, names []string) error {
-			all, err := p.scaledJobs(c.Context(), everywhere, selector, deleted || len(names) > 0)
-			if err != nil {
+			var all shown
+			var err error
+			if all.Items, err = p.scaledJobs(c.Context(), everywhere, selector, deleted || len(names) > 0); err != nil {
 				return err
 			}
-			if all, err = named(all, names); err != nil {
+			if all.ScaledDeployments, err = p.scaledDeployments(c.Context(), everywhere, selector); err != nil {
 				return err
 			}
-			if done, err := o.structured(p.out, v1.ScaledJobList{Items: all}); done {
+			if err := all.only(names); err != nil {
+				return err
+			}
+			if done, err := o.structured(p.out, all); done {
 				return err
 			}
 			if o.format == "name" {
-				for i := range all {
-					fmt.Fprintln(p.out, "scaledjob.longhaul.dev/"+all[i].Name)
-				}
+				all.names(p.out)
 				return nil
 			}
-			if len(all) == 0 {
-				fmt.Fprintln(p.errOut, "No ScaledJobs found.")
-				return nil
-			}
-			p.style(o.format == "wide", everywhere).ScaledJobs(p.out, all)
+			all.tables(p.out, p.errOut, p.style(o.format == "wide", everywhere), len(names) > 0)
 			return nil
 		},
-		ValidArgsFunction: p.completeNames(100),
+		ValidArgsFunction: p.completeShown(100),
 	}
 	c.Flags().BoolVarP(&everywhere, "all-namespaces", "A", false, "those of all namespaces that you may see")
 	c.Flags().StringVarP(&selector, "selector", "l", "", "only those with such labels, such as app=video")
-	c.Flags().BoolVar(&deleted, "deleted", false, "also those of which only the history is left")
+	c.Flags().BoolVar(&deleted, "deleted", false, "also ScaledJobs of which only the history is left")
 	o.add(c, "wide", "json", "yaml", "name")
 	return c
 }
 
-// named are the ScaledJobs of these names; all, where there are none. It is an error where one of them is missing.
-func named(all []v1.ScaledJob, names []string) ([]v1.ScaledJob, error) {
+// tables writes for people. Pods are told of where few things are asked for.
+func (all *shown) tables(out, errOut io.Writer, style view.Style, pods bool) {
+	if len(all.Items)+len(all.ScaledDeployments) == 0 {
+		fmt.Fprintln(errOut, "No ScaledJobs and no ScaledDeployments found.")
+		return
+	}
+	if len(all.Items) > 0 {
+		style.ScaledJobs(out, all.Items)
+	}
+	if len(all.ScaledDeployments) == 0 {
+		return
+	}
+	if len(all.Items) > 0 {
+		fmt.Fprintln(out)
+	}
+	style.ScaledDeployments(out, all.ScaledDeployments)
+	if pods || style.Wide {
+		style.Consumers(out, all.ScaledDeployments)
+	}
+}
+
+// names writes names as kubectl takes them.
+func (all *shown) names(out io.Writer) {
+	for i := range all.Items {
+		fmt.Fprintln(out, scaledJobPrefix+all.Items[i].Name)
+	}
+	for i := range all.ScaledDeployments {
+		fmt.Fprintln(out, scaledDeploymentPrefix+all.ScaledDeployments[i].Name)
+	}
+}
+
+// only keeps those of these names; all, where there are none. It is an error where one of them is missing.
+func (all *shown) only(names []string) error {
 	if len(names) == 0 {
-		return all, nil
+		return nil
 	}
-	wanted := map[string]bool{}
-	for _, name := range names {
-		name = nameOf(name)
-		if !slices.ContainsFunc(all, func(sj v1.ScaledJob) bool { return sj.Name == name }) {
-			return nil, fmt.Errorf("there is no ScaledJob %q, and no history of one: `kubectl longhaul get` lists them, -A of all namespaces", name)
+	job, deployment := map[string]bool{}, map[string]bool{}
+	for _, text := range names {
+		name := nameOf(text)
+		scaledDeployment, found := deploymentNameOf(text), false
+		for i := range all.Items {
+			if all.Items[i].Name == name {
+				job[name], found = true, true
+			}
 		}
-		wanted[name] = true
+		for i := range all.ScaledDeployments {
+			if all.ScaledDeployments[i].Name == scaledDeployment {
+				deployment[scaledDeployment], found = true, true
+			}
+		}
+		if !found {
+			return fmt.Errorf("there is no ScaledJob or ScaledDeployment %q, and no history of one: `kubectl longhaul get` lists them, -A of all namespaces", text)
+		}
 	}
-	return slices.DeleteFunc(all, func(sj v1.ScaledJob) bool { return !wanted[sj.Name] }), nil
+	all.Items = slices.DeleteFunc(all.Items, func(sj v1.ScaledJob) bool { return !job[sj.Name] })
+	all.ScaledDeployments = slices.DeleteFunc(all.ScaledDeployments, func(sd v1.ScaledDeployment) bool { return !deployment[sd.Name] })
+	return nil
 }
 
 func (p *plugin) describe() *cobra.Command {
 	return &cobra.Command{
-		Use: "describe NAME", Short: "Show what a ScaledJob does now, and why", Args: exactly("the ScaledJob's name"),
-		Example: "  kubectl longhaul describe transcode",
+		Use: "describe NAME", Short: "Show what a ScaledJob or ScaledDeployment does now, and why", Args: exactly("the name of a ScaledJob or ScaledDeployment"),
+		Example: "  kubectl longhaul describe transcode\n  kubectl longhaul describe scaleddeployment/encoder",
 		RunE: func(c *cobra.Command, args []string) error {
 			asked, err := p.one(args[0])
 			if err != nil {
 				return err
 			}
 			var sj v1.ScaledJob
-			if err := asked.ask(c.Context(), "", nil, &sj); err != nil {
+			err = asked.ask(c.Context(), "", nil, &sj)
+			if isStatus(err, http.StatusNotFound) || deploymentNameOf(args[0]) != args[0] {
+				var sd v1.ScaledDeployment
+				other := asked.Get(c.Context(), client.OfScaledDeployment(asked.namespace, deploymentNameOf(args[0])), nil, &sd)
+				if other == nil {
+					p.style(false, false).DescribeDeployment(p.out, &sd)
+					return nil
+				}
+				if deploymentNameOf(args[0]) != args[0] {
+					return other
+				}
+			}
+			if err != nil {
 				return err
 			}
 			var jobs v1.JobList
@@ -91,7 +155,7 @@ func (p *plugin) describe() *cobra.Command {
 			p.style(false, false).Describe(p.out, &sj, jobs.Items)
 			return nil
 		},
-		ValidArgsFunction: p.completeNames(1),
+		ValidArgsFunction: p.completeShown(1),
 	}
 }
 

@@ -47,9 +47,19 @@ type Access interface {
 	Admit(r *http.Request) error
 	// Caller is who sends a request.
 	Caller(r *http.Request) (Caller, error)
-	// May says whether a caller may get or list ScaledJobs in a namespace, all for none; name is empty for a list.
-	May(ctx context.Context, c Caller, verb, namespace, name string) (bool, error)
+	// May says whether a caller may do something.
+	May(ctx context.Context, c Caller, a Action) (bool, error)
 }
+
+// Action is what a caller wants: to get or list, which is the Verb, objects of a resource of ours, in a namespace, or all for
+// none. Name is empty for a list.
+type Action struct{ Verb, Resource, Namespace, Name string }
+
+// The resources that are shown.
+const (
+	scaledJobs        = "scaledjobs"
+	scaledDeployments = "scaleddeployments"
+)
 
 // Open lets anyone see everything. It is for a server that only this machine can reach.
 type Open struct{}
@@ -70,7 +80,7 @@ func (Open) Admit(r *http.Request) error {
 func (Open) Caller(*http.Request) (Caller, error) { return Caller{Name: "anyone", Anyone: true}, nil }
 
 // May is always so.
-func (Open) May(context.Context, Caller, string, string, string) (bool, error) { return true, nil }
+func (Open) May(context.Context, Caller, Action) (bool, error) { return true, nil }
 
 // Cluster has the cluster say who callers are, and what they may see.
 type Cluster struct {
@@ -146,11 +156,14 @@ func (c *Cluster) callerOf(ctx context.Context, token string) (Caller, error) {
 }
 
 // question is what the cluster is asked of a caller, as a key.
-type question struct{ user, uid, groups, verb, namespace, name string }
+type question struct {
+	user, uid, groups string
+	Action
+}
 
 // May asks the cluster.
-func (c *Cluster) May(ctx context.Context, who Caller, verb, namespace, name string) (bool, error) {
-	q := question{who.Name, who.UID, strings.Join(who.Groups, "\x00"), verb, namespace, name}
+func (c *Cluster) May(ctx context.Context, who Caller, a Action) (bool, error) {
+	q := question{who.Name, who.UID, strings.Join(who.Groups, "\x00"), a}
 	if said, ok := c.remembered.Get(q); ok {
 		return said.(bool), nil
 	}
@@ -162,7 +175,7 @@ func (c *Cluster) May(ctx context.Context, who Caller, verb, namespace, name str
 		Spec: authorizationv1.SubjectAccessReviewSpec{
 			User: who.Name, UID: who.UID, Groups: who.Groups, Extra: extra,
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Group: v1alpha1.Group, Resource: "scaledjobs", Verb: verb, Namespace: namespace, Name: name,
+				Group: v1alpha1.Group, Resource: a.Resource, Verb: a.Verb, Namespace: a.Namespace, Name: a.Name,
 			},
 		},
 	}, metav1.CreateOptions{})
@@ -177,32 +190,33 @@ func (c *Cluster) May(ctx context.Context, who Caller, verb, namespace, name str
 	return review.Status.Allowed, nil
 }
 
-// scope is which namespaces a caller sees.
+// scope is in which namespaces a caller sees the objects of a resource.
 type scope struct {
 	*Server
 
-	caller Caller
-	all    bool
-	seen   map[string]bool
+	caller   Caller
+	resource string
+	all      bool
+	seen     map[string]bool
 }
 
 // scopeOf finds out whether a caller may see all namespaces.
-func (s *Server) scopeOf(ctx context.Context, caller Caller) (*scope, error) {
-	all, err := s.Access.May(ctx, caller, "list", "", "")
+func (s *Server) scopeOf(ctx context.Context, caller Caller, resource string) (*scope, error) {
+	all, err := s.Access.May(ctx, caller, Action{Verb: "list", Resource: resource})
 	if err != nil {
 		return nil, err
 	}
-	return &scope{Server: s, caller: caller, all: all, seen: map[string]bool{}}, nil
+	return &scope{Server: s, caller: caller, resource: resource, all: all, seen: map[string]bool{}}, nil
 }
 
-// sees says whether a caller sees a namespace: one that is this manager's, and whose ScaledJobs the caller may list.
+// sees says whether a caller sees a namespace: one that is this manager's, and whose objects the caller may list.
 func (sc *scope) sees(ctx context.Context, namespace string) (bool, error) {
 	if seen, ok := sc.seen[namespace]; ok {
 		return seen, nil
 	}
 	seen, err := sc.Keeps(ctx, namespace)
 	if err == nil && seen && !sc.all {
-		seen, err = sc.Access.May(ctx, sc.caller, "list", namespace, "")
+		seen, err = sc.Access.May(ctx, sc.caller, Action{Verb: "list", Resource: sc.resource, Namespace: namespace})
 	}
 	if err != nil {
 		return false, err
@@ -211,15 +225,15 @@ func (sc *scope) sees(ctx context.Context, namespace string) (bool, error) {
 	return seen, nil
 }
 
-// mayGet refuses a caller who may not see a ScaledJob. Whether there is one is not told.
-func (s *Server) mayGet(ctx context.Context, caller Caller, namespace, name string) error {
-	may, err := s.Access.May(ctx, caller, "get", namespace, name)
+// mayGet refuses a caller who may not see an object. Whether there is one is not told.
+func (s *Server) mayGet(ctx context.Context, caller Caller, resource, namespace, name string) error {
+	may, err := s.Access.May(ctx, caller, Action{"get", resource, namespace, name})
 	if err != nil {
 		return err
 	}
 	if !may {
-		return forbidden("%s may not get scaledjobs.%s %q in namespace %q: ask for a role that allows it, such as view",
-			caller.Name, v1alpha1.Group, name, namespace)
+		return forbidden("%s may not get %s.%s %q in namespace %q: ask for a role that allows it, such as view",
+			caller.Name, resource, v1alpha1.Group, name, namespace)
 	}
 	mine, err := s.Keeps(ctx, namespace)
 	if err != nil {

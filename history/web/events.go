@@ -283,7 +283,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 	var sc *scope
 	if err == nil {
-		sc, err = s.scopeOf(r.Context(), caller)
+		sc, err = s.scopeOf(r.Context(), caller, scaledJobs)
 	}
 	if err == nil {
 		err = sc.mayList(r.Context(), r.URL.Query()["namespace"])
@@ -342,7 +342,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, sc *scope, strea
 // renew asks anew what a caller may see: that may have changed.
 func (sc *scope) renew(ctx context.Context, access Access) (err error) {
 	clear(sc.seen)
-	sc.all, err = access.May(ctx, sc.caller, "list", "", "")
+	sc.all, err = access.May(ctx, sc.caller, Action{Verb: "list", Resource: sc.resource})
 	return err
 }
 

@@ -12,6 +12,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -35,7 +37,7 @@ func (s *Server) scaledJobs(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc, err := s.scopeOf(c.Context(), c.caller)
+	sc, err := s.scopeOf(c.Context(), c.caller, scaledJobs)
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +108,8 @@ func (sc *scope) mayList(ctx context.Context, namespaces []string) error {
 		if sees, err := sc.sees(ctx, n); err != nil {
 			return err
 		} else if !sees {
-			return forbidden("%s may not list scaledjobs.%s in namespace %q, or this manager does not look after it: ask for a role "+
-				"that allows it, such as view", sc.caller.Name, v1alpha1.Group, n)
+			return forbidden("%s may not list %s.%s in namespace %q, or this manager does not look after it: ask for a role "+
+				"that allows it, such as view", sc.caller.Name, sc.resource, v1alpha1.Group, n)
 		}
 	}
 	return nil
@@ -121,7 +123,7 @@ func gone(namespace, name string) v1.ScaledJob {
 // scaledJob answers with one.
 func (s *Server) scaledJob(c *call) (any, error) {
 	namespace, name := c.PathValue("namespace"), c.PathValue("name")
-	if err := s.mayGet(c.Context(), c.caller, namespace, name); err != nil {
+	if err := s.mayGet(c.Context(), c.caller, scaledJobs, namespace, name); err != nil {
 		return nil, err
 	}
 	var sj v1alpha1.ScaledJob
@@ -159,38 +161,39 @@ func (s *Server) show(ctx context.Context, sj *v1alpha1.ScaledJob) (v1.ScaledJob
 		KeptSucceeded: ptr.Deref(status.Succeeded, 0), KeptFailed: ptr.Deref(status.Failed, 0),
 		LastSequence: status.LastSequence, LastHour: pace, Why: why(sj, pace),
 	}
-	if status.LastDispatchTime != nil {
-		one.LastDispatch = ptr.To(status.LastDispatchTime.UTC())
-	}
-	for _, c := range status.Conditions {
-		one.Conditions = append(one.Conditions, v1.Condition{
-			Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: c.Message, Since: c.LastTransitionTime.UTC(),
-		})
-		if c.Type == v1alpha1.ConditionReady {
-			one.Ready = string(c.Status)
-		}
+	one.LastDispatch, one.Conditions = timeOf(status.LastDispatchTime), conditions(status.Conditions)
+	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		one.Ready = string(ready.Status)
 	}
 	for i := range sj.Spec.Triggers {
-		spec := &sj.Spec.Triggers[i]
-		t := v1.Trigger{Name: spec.EffectiveName(), Kind: spec.Kind()}
-		for _, shown := range status.Triggers {
-			if shown.Name != t.Name {
-				continue
-			}
-			t.Waiting, t.Held, t.Message = shown.Waiting, shown.Held, shown.Message
-			if shown.LastReadTime != nil {
-				t.LastRead = ptr.To(shown.LastReadTime.UTC())
-			}
-		}
-		one.Triggers = append(one.Triggers, t)
+		one.Triggers = append(one.Triggers, showTrigger(&sj.Spec.Triggers[i], status.Triggers))
 	}
 	return one, nil
+}
+
+func conditions(all []metav1.Condition) []v1.Condition {
+	var list []v1.Condition
+	for _, c := range all {
+		list = append(list, v1.Condition{Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: c.Message, Since: c.LastTransitionTime.UTC()})
+	}
+	return list
+}
+
+// showTrigger is a trigger, with what the status says of it.
+func showTrigger(spec *v1alpha1.Trigger, status []v1alpha1.TriggerStatus) v1.Trigger {
+	t := v1.Trigger{Name: spec.EffectiveName(), Kind: spec.Kind()}
+	for _, shown := range status {
+		if shown.Name == t.Name {
+			t.Waiting, t.Held, t.Message, t.LastRead = shown.Waiting, shown.Held, shown.Message, timeOf(shown.LastReadTime)
+		}
+	}
+	return t
 }
 
 // activeJobs answers with the Jobs that have not ended.
 func (s *Server) activeJobs(c *call) (any, error) {
 	namespace, name := c.PathValue("namespace"), c.PathValue("name")
-	if err := s.mayGet(c.Context(), c.caller, namespace, name); err != nil {
+	if err := s.mayGet(c.Context(), c.caller, scaledJobs, namespace, name); err != nil {
 		return nil, err
 	}
 	withProgress, err := boolean(c.URL.Query(), "progress")

@@ -17,6 +17,7 @@ func TestEachAnswerIsAsTheDocumentSays(t *testing.T) {
 	w := newWorld(t)
 	w.save(ended("media/transcode", 1, 30, history.Failed, history.CategoryOutOfMemory), ended("media/transcode", 2, 10, history.Succeeded, history.CategorySucceeded))
 	w.job("media/transcode", 3)
+	w.scaledDeployment("media/encoder", "")
 	_, text := w.get("/api/v1/openapi.json", "")
 	document, err := openapi3.NewLoader().LoadFromData([]byte(text))
 	if err != nil {
@@ -33,6 +34,7 @@ func TestEachAnswerIsAsTheDocumentSays(t *testing.T) {
 	const one = "/api/v1/namespaces/media/scaledjobs/transcode"
 	told := map[string]bool{"/api/v1/events": true} // a stream
 	for _, path := range []string{
+		"/api/v1/scaleddeployments?namespace=media", "/api/v1/namespaces/media/scaleddeployments/encoder",
 		"/api/v1/scaledjobs?namespace=media&namespace=audio&labelSelector=app&deleted=true", one, one + "/jobs?progress=true", one + "/records?limit=1&outcome=failed",
 		one + "/records/1", one + "/stats?since=1h&buckets=3&histogram=true", one + "/activity?points=5&since=1h", one + "/timeline?limit=7", "/api/v1/records?search=video",
 		"/api/v1/user", one + "/records/99", one + "/records?limit=99999",

@@ -22,7 +22,7 @@ func (s *Server) pages(mux *http.ServeMux) {
 		assets.ServeHTTP(w, r)
 	})
 	for _, pattern := range []string{
-		"GET /{$}", "GET /records", "GET /login", "GET /namespaces/{namespace}/scaledjobs/{name}",
+		"GET /{$}", "GET /records", "GET /login", "GET /namespaces/{namespace}/scaledjobs/{name}", "GET /namespaces/{namespace}/scaleddeployments/{name}",
 		"GET /namespaces/{namespace}/scaledjobs/{name}/records/{sequence}",
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -32,7 +32,7 @@ func (s *Server) withHistory() error {
 // history has all of a caller's requests about the history of one ScaledJob checked.
 func (s *Server) mayRead(c *call) (namespace, name string, err error) {
 	namespace, name = c.PathValue("namespace"), c.PathValue("name")
-	if err := s.mayGet(c.Context(), c.caller, namespace, name); err != nil {
+	if err := s.mayGet(c.Context(), c.caller, scaledJobs, namespace, name); err != nil {
 		return "", "", err
 	}
 	return namespace, name, s.withHistory()
@@ -62,7 +62,7 @@ func (s *Server) allRecords(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc, err := s.scopeOf(c.Context(), c.caller)
+	sc, err := s.scopeOf(c.Context(), c.caller, scaledJobs)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,16 @@ func (s *Server) routes() []route {
 			v1.RecordList{},
 			s.allRecords,
 		},
+		{
+			"/api/v1/scaleddeployments", "All ScaledDeployments that you may see, each with its pods",
+			[]parameter{
+				{"namespace", "only those in it", "string", true},
+				{"labelSelector", "only those with such labels, such as app=video", "string", false},
+			},
+			v1.ScaledDeploymentList{},
+			s.scaledDeployments,
+		},
+		{"/api/v1/namespaces/{namespace}/scaleddeployments/{name}", "One ScaledDeployment", nil, v1.ScaledDeployment{}, s.scaledDeployment},
 		{"/api/v1/user", "Who you are", nil, v1.User{}, s.user},
 	}
 }

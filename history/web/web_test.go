@@ -79,7 +79,7 @@ func newWorld(t *testing.T, changes ...func(*web.Options)) *world {
 		return nil
 	}
 	w := &world{t: t, store: kept, clock: clocktesting.NewFakeClock(now), informers: &informertest.FakeInformers{Scheme: scheme}}
-	w.cluster = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledJob{}).
+	w.cluster = fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&v1alpha1.ScaledJob{}, &v1alpha1.ScaledDeployment{}).
 		WithIndex(&batchv1.Job{}, index, byOwner).WithIndex(&corev1.Pod{}, index, byOwner).Build()
 	for _, name := range []string{"media/transcode", "media/thumbnails", "audio/mix", "elsewhere/hidden"} {
 		w.scaledJob(name)
@@ -392,7 +392,7 @@ func TestWithoutAHistoryTheLiveStateIsShown(t *testing.T) {
 	}
 }
 
-// cluster says that ada may list ScaledJobs in media and bob everywhere.
+// authorised has a cluster say that bob may see all that is shown, ada what is in media, and eve of that only ScaledJobs.
 func authorised(t *testing.T) (*clientfake.Clientset, func(*web.Options)) {
 	t.Helper()
 	clientset := clientfake.NewClientset()
@@ -406,8 +406,9 @@ func authorised(t *testing.T) (*clientfake.Clientset, func(*web.Options)) {
 	clientset.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
 		r := review.Spec.ResourceAttributes
-		review.Status.Allowed = r.Group == "longhaul.dev" && r.Resource == "scaledjobs" &&
-			(review.Spec.User == "bob" || (review.Spec.User == "ada" && r.Namespace == "media"))
+		jobs := r.Resource == "scaledjobs"
+		review.Status.Allowed = r.Group == "longhaul.dev" && (jobs || r.Resource == "scaleddeployments") &&
+			(review.Spec.User == "bob" || r.Namespace == "media" && (review.Spec.User == "ada" || review.Spec.User == "eve" && jobs))
 		return true, review, nil
 	})
 	return clientset, func(o *web.Options) { o.Access = web.NewCluster(clientset, o.Clock) }

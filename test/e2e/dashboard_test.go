@@ -420,3 +420,25 @@ func TestThePluginDoesWhatItSays(t *testing.T) { //nolint:paralleltest // as the
 		t.Errorf("interrupted it ends with the exit code %d, want 130", code)
 	}
 }
+
+func TestTheDashboardShowsWhatEachPodDoes(t *testing.T) { //nolint:paralleltest // the scenarios share one machine
+	s := stages.get(t)
+	ctx := t.Context()
+	m := s.startManager(t, "a", "--dashboard-bind-address", "127.0.0.1:0", "--dashboard-auth", "none", "--dashboard-tls=false")
+	home := "http://" + s.dashboard(ctx, t, m) + "/"
+	f := s.newFleet(ctx, t, "Deployment", nil)
+	if err := f.queue(ctx, 8*time.Second, 100*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	tab := chromium.Open(t)
+	tab.As(looks()["wide-light"])
+	tab.Do("opening the dashboard", chromedp.Navigate(home))
+	row := fmt.Sprintf("[data-deployment='%s/consumer']", f.namespace)
+	tab.Await("the ScaledDeployment", fmt.Sprintf(`document.querySelector(%q)?.innerText.includes("Ready")`, row))
+	tab.Do("opening it", chromedp.Click(chromedp.CSS(row+" a")))
+	tab.Await("the busy pod, and with what", `document.querySelector("h1")?.innerText.startsWith("consumer") && document.querySelector("#live").innerText == "live" &&
+		/busy with message-0001 for \d/.test(document.querySelector(".pods")?.innerText)`)
+	view(t, tab, "scaleddeployment")
+	tab.Await("no pod, when all is done", `document.querySelector("main").innerText.includes("There is no pod.")`)
+	f.wantAllDone(ctx, t, 0)
+}

@@ -11,6 +11,8 @@
 //	GET /api/v1/namespaces/{namespace}/scaledjobs/{name}/activity Activity
 //	GET /api/v1/namespaces/{namespace}/scaledjobs/{name}/timeline Timeline
 //	GET /api/v1/records                                           RecordList
+//	GET /api/v1/scaleddeployments                                 ScaledDeploymentList
+//	GET /api/v1/namespaces/{namespace}/scaleddeployments/{name}   ScaledDeployment
 //	GET /api/v1/events                                            server-sent events
 //	GET /api/v1/user                                              User
 //	GET /api/v1/openapi.json                                      the OpenAPI document
@@ -224,6 +226,62 @@ type Bar struct {
 	Finished *time.Time       `json:"finished,omitempty"`
 	Outcome  history.Outcome  `json:"outcome,omitempty"`
 	Category history.Category `json:"category,omitempty"`
+}
+
+// ScaledDeployment is a ScaledDeployment as it is now.
+type ScaledDeployment struct {
+	Namespace string            `json:"namespace"`
+	Name      string            `json:"name"`
+	UID       string            `json:"uid,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Created   *time.Time        `json:"created,omitempty"`
+
+	// TargetKind and TargetName are of what is scaled.
+	TargetKind  string `json:"targetKind"`
+	TargetName  string `json:"targetName"`
+	Suspended   bool   `json:"suspended,omitempty"`
+	MinReplicas int32  `json:"minReplicas"`
+	MaxReplicas int32  `json:"maxReplicas"`
+
+	// Waiting and Held are messages; absent where nobody can tell.
+	Waiting *int64 `json:"waiting,omitempty"`
+	Held    *int64 `json:"held,omitempty"`
+	// DesiredReplicas is what the backlog and the limits ask for, and Replicas what is set; absent where nobody knows yet.
+	DesiredReplicas *int32 `json:"desiredReplicas,omitempty"`
+	Replicas        *int32 `json:"replicas,omitempty"`
+	// ReadyPods, Busy, Idle, Fenced (of the idle ones), Leaving and Lost are pods.
+	ReadyPods int32 `json:"readyPods"`
+	Busy      int32 `json:"busy"`
+	Idle      int32 `json:"idle"`
+	Fenced    int32 `json:"fenced"`
+	Leaving   int32 `json:"leaving"`
+	Lost      int32 `json:"lost"`
+
+	LastScale *time.Time `json:"lastScale,omitempty"`
+	// Ready is the status of the condition Ready: True, False or Unknown.
+	Ready      string      `json:"ready,omitempty"`
+	Conditions []Condition `json:"conditions,omitempty"`
+	Triggers   []Trigger   `json:"triggers,omitempty"`
+	// Why says in a sentence why there are as many replicas as there are.
+	Why string `json:"why,omitempty"`
+	// Pods are its pods, those that work first; 100 at most.
+	Pods []Consumer `json:"pods"`
+}
+
+// ScaledDeploymentList is all ScaledDeployments that a user may see, by namespace and name.
+type ScaledDeploymentList struct {
+	Items []ScaledDeployment `json:"items"`
+}
+
+// Consumer is a pod of a ScaledDeployment's target.
+type Consumer struct {
+	Name string `json:"name"`
+	// State is Starting, Idle, Busy, Silent, Lost, Fenced, Draining or Leaving.
+	State string `json:"state"`
+	// MessageID is what it says it works on, Since is when it was first seen so, and Until is until when it says so.
+	MessageID string     `json:"messageID,omitempty"`
+	Since     *time.Time `json:"since,omitempty"`
+	Until     *time.Time `json:"until,omitempty"`
 }
 
 // User is who asks.

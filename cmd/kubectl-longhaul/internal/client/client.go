@@ -280,3 +280,8 @@ func (c *Client) Transport() http.RoundTripper { return c.http.Transport }
 func OfScaledJob(namespace, name, rest string) string {
 	return "/api/v1/namespaces/" + url.PathEscape(namespace) + "/scaledjobs/" + url.PathEscape(name) + rest
 }
+
+// OfScaledDeployment is the path of a ScaledDeployment.
+func OfScaledDeployment(namespace, name string) string {
+	return "/api/v1/namespaces/" + url.PathEscape(namespace) + "/scaleddeployments/" + url.PathEscape(name)
+}

@@ -93,7 +93,7 @@ func (s Style) ScaledJobs(w io.Writer, all []v1.ScaledJob) {
 	s.Table(w, headers, rows)
 }
 
-func number(n *int64) string {
+func number[N int32 | int64](n *N) string {
 	if n == nil {
 		return "-"
 	}
@@ -109,14 +109,19 @@ func (s Style) failures(n int64) string {
 
 // State is the state of a ScaledJob in a word.
 func (s Style) State(sj *v1.ScaledJob) string {
-	switch {
-	case sj.Deleted:
+	if sj.Deleted {
 		return s.paint("Deleted", grey)
-	case sj.Suspended:
+	}
+	return s.readiness(sj.Suspended, sj.Ready)
+}
+
+func (s Style) readiness(suspended bool, ready string) string {
+	switch {
+	case suspended:
 		return s.paint("Suspended", yellow)
-	case sj.Ready == "True":
+	case ready == "True":
 		return s.paint("True", green)
-	case sj.Ready == "False":
+	case ready == "False":
 		return s.paint("False", red)
 	default:
 		return s.paint("Unknown", yellow)
@@ -167,6 +172,24 @@ func Seconds(s *float64) string {
 	return Duration(time.Duration(*s * float64(time.Second)))
 }
 
+func (s Style) triggers(w io.Writer, all []v1.Trigger) {
+	fmt.Fprintln(w, "Triggers:")
+	var rows [][]string
+	for _, t := range all {
+		rows = append(rows, []string{"  " + t.Name, t.Kind, number(t.Waiting), number(t.Held), s.paint(Line(t.Message), red)})
+	}
+	s.Table(w, []string{"  NAME", "KIND", "WAITING", "HELD", "MESSAGE"}, rows)
+}
+
+func (s Style) conditions(w io.Writer, all []v1.Condition) {
+	fmt.Fprintln(w, "Conditions:")
+	var rows [][]string
+	for _, c := range all {
+		rows = append(rows, []string{"  " + c.Type, c.Status, c.Reason, s.age(&c.Since), Line(c.Message)})
+	}
+	s.Table(w, []string{"  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"}, rows)
+}
+
 // Describe writes all about one ScaledJob, and its Jobs that have not ended.
 func (s Style) Describe(w io.Writer, sj *v1.ScaledJob, jobs []v1.Job) {
 	field := func(name, format string, args ...any) {
@@ -190,24 +213,14 @@ func (s Style) Describe(w io.Writer, sj *v1.ScaledJob, jobs []v1.Job) {
 	field("Kept Jobs", "%d succeeded, %d failed", sj.KeptSucceeded, sj.KeptFailed)
 	field("Last dispatch", "%s", s.since(sj.LastDispatch))
 	field("Age", "%s", s.age(sj.Created))
-	fmt.Fprintln(w, "Triggers:")
-	var rows [][]string
-	for _, t := range sj.Triggers {
-		rows = append(rows, []string{"  " + t.Name, t.Kind, number(t.Waiting), number(t.Held), s.paint(Line(t.Message), red)})
-	}
-	s.Table(w, []string{"  NAME", "KIND", "WAITING", "HELD", "MESSAGE"}, rows)
-	fmt.Fprintln(w, "Conditions:")
-	rows = nil
-	for _, c := range sj.Conditions {
-		rows = append(rows, []string{"  " + c.Type, c.Status, c.Reason, s.age(&c.Since), Line(c.Message)})
-	}
-	s.Table(w, []string{"  TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"}, rows)
+	s.triggers(w, sj.Triggers)
+	s.conditions(w, sj.Conditions)
 	if len(jobs) == 0 {
 		fmt.Fprintln(w, "Active Jobs:     none")
 		return
 	}
 	fmt.Fprintln(w, "Active Jobs:")
-	rows = nil
+	var rows [][]string
 	for i := range jobs {
 		rows = append(rows, s.job(&jobs[i]))
 	}
@@ -469,4 +482,104 @@ func Sparkline(counts []int64) string {
 		line.WriteRune(bars[int(math.Ceil(float64(n)/float64(most)*float64(len(bars))))-1])
 	}
 	return line.String()
+}
+
+// ScaledDeployments writes a table of them.
+func (s Style) ScaledDeployments(w io.Writer, all []v1.ScaledDeployment) {
+	headers := []string{"NAME", "TARGET", "MAX", "WAITING", "DESIRED", "REPLICAS", "BUSY", "IDLE", "READY", "AGE"}
+	if s.Wide {
+		headers = append(headers, "HELD", "FENCED", "LEAVING", "LAST SCALE", "WHY")
+	}
+	if s.Namespaces {
+		headers = append([]string{"NAMESPACE"}, headers...)
+	}
+	var rows [][]string
+	for i := range all {
+		sd := &all[i]
+		row := []string{
+			sd.Name, sd.TargetKind + "/" + sd.TargetName, fmt.Sprint(sd.MaxReplicas), number(sd.Waiting), number(sd.DesiredReplicas), number(sd.Replicas),
+			fmt.Sprint(sd.Busy), fmt.Sprint(sd.Idle), s.readiness(sd.Suspended, sd.Ready), s.age(sd.Created),
+		}
+		if s.Wide {
+			row = append(row, number(sd.Held), fmt.Sprint(sd.Fenced), fmt.Sprint(sd.Leaving), s.age(sd.LastScale), Line(sd.Why))
+		}
+		if s.Namespaces {
+			row = append([]string{sd.Namespace}, row...)
+		}
+		rows = append(rows, row)
+	}
+	s.Table(w, headers, rows)
+}
+
+// Consumers writes what each pod of ScaledDeployments does; nothing where there are none.
+func (s Style) Consumers(w io.Writer, all []v1.ScaledDeployment) {
+	headers := []string{"POD", "OF", "DOES"}
+	if s.Namespaces {
+		headers = append([]string{"NAMESPACE"}, headers...)
+	}
+	var rows [][]string
+	for i := range all {
+		for k := range all[i].Pods {
+			pod := &all[i].Pods[k]
+			row := []string{pod.Name, all[i].Name, s.doing(pod)}
+			if s.Namespaces {
+				row = append([]string{all[i].Namespace}, row...)
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	s.Table(w, headers, rows)
+}
+
+// doing says what a pod does, and for how long: "busy with 8141 for 2h13m".
+func (s Style) doing(pod *v1.Consumer) string {
+	text := strings.ToLower(pod.State)
+	if pod.MessageID != "" {
+		text += " with " + Line(pod.MessageID)
+	}
+	if pod.Since != nil {
+		text += " for " + s.age(pod.Since)
+	}
+	switch pod.State {
+	case "Busy", "Draining":
+		return s.paint(text, green)
+	case "Silent", "Lost":
+		return s.paint(text, red)
+	default:
+		return text
+	}
+}
+
+// DescribeDeployment writes all about one ScaledDeployment, and what its pods do.
+func (s Style) DescribeDeployment(w io.Writer, sd *v1.ScaledDeployment) {
+	field := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%-16s %s\n", name+":", fmt.Sprintf(format, args...))
+	}
+	field("Name", "%s", sd.Name)
+	field("Namespace", "%s", sd.Namespace)
+	field("Target", "%s/%s", sd.TargetKind, sd.TargetName)
+	field("Why", "%s", Line(sd.Why))
+	field("Ready", "%s", s.readiness(sd.Suspended, sd.Ready))
+	field("Replicas", "%s set, %s wanted, %d to %d allowed", number(sd.Replicas), number(sd.DesiredReplicas), sd.MinReplicas, sd.MaxReplicas)
+	field("Pods", "%d busy, %d idle (%d fenced), %d leaving, %d lost, %d ready", sd.Busy, sd.Idle, sd.Fenced, sd.Leaving, sd.Lost, sd.ReadyPods)
+	field("Waiting", "%s", number(sd.Waiting))
+	field("Held", "%s", number(sd.Held))
+	field("Last scale", "%s", s.since(sd.LastScale))
+	field("Age", "%s", s.age(sd.Created))
+	s.triggers(w, sd.Triggers)
+	s.conditions(w, sd.Conditions)
+	if len(sd.Pods) == 0 {
+		field("Pods", "none")
+		return
+	}
+	fmt.Fprintln(w, "Pods:")
+	var rows [][]string
+	for i := range sd.Pods {
+		rows = append(rows, []string{"  " + sd.Pods[i].Name, s.doing(&sd.Pods[i])})
+	}
+	s.Table(w, []string{"  POD", "DOES"}, rows)
 }

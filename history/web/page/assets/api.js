@@ -17,6 +17,11 @@ export function of(namespace, name, ...rest) {
   return ["namespaces", namespace, "scaledjobs", name, ...rest].map(encodeURIComponent).join("/");
 }
 
+// ofDeployment names a ScaledDeployment likewise.
+export function ofDeployment(namespace, name) {
+  return ["namespaces", namespace, "scaleddeployments", name].map(encodeURIComponent).join("/");
+}
+
 // path is the parts of this page's path after the root, so many of them.
 export function path(parts) {
   return location.pathname.split("/").filter(Boolean).slice(-parts).map(decodeURIComponent);
@@ -48,14 +53,43 @@ export async function get(of, parameters = {}, signal = undefined) {
   return body;
 }
 
+// say says in the page's head whether it hears of changes.
+function say(state, text) {
+  const live = document.getElementById("live");
+  live.dataset.state = state;
+  live.textContent = text;
+}
+
+// poll asks again and again for what the server does not tell of by itself, as long as the page is looked at.
+export function poll(ask, milliseconds) {
+  let again;
+  const once = async () => {
+    clearTimeout(again);
+    if (!document.hidden) await ask();
+    again = setTimeout(once, milliseconds);
+  };
+  document.addEventListener("visibilitychange", () => document.hidden || once());
+  addEventListener("pagehide", () => clearTimeout(again), { once: true });
+  again = setTimeout(once, milliseconds);
+}
+
+// polled is poll for a page that shows nothing else: its head says whether the answers come.
+export function polled(ask, milliseconds) {
+  const told = async () => {
+    try {
+      await ask();
+      say("on", "live");
+    } catch {
+      say("off", "reconnecting");
+    }
+  };
+  poll(told, milliseconds);
+  return told();
+}
+
 // follow has the server tell what changes from now on: handlers by the event's name, and one, began, for each time that it
 // begins, after which what happened before has to be asked for. It says in the page's head whether it hears.
 export function follow(parameters, handlers) {
-  const live = document.getElementById("live");
-  const say = (state, text) => {
-    live.dataset.state = state;
-    live.textContent = text;
-  };
   let again;
   const open = () => {
     const source = new EventSource(url("api/v1/events", parameters));

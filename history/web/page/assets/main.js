@@ -7,6 +7,7 @@ import { login } from "./login.js";
 import { overview } from "./overview.js";
 import { allRecords } from "./records.js";
 import { record } from "./record.js";
+import { scaledDeployment } from "./scaleddeployment.js";
 import { scaledJob } from "./scaledjob.js";
 
 function page() {
@@ -15,6 +16,7 @@ function page() {
     if (parts.at(-6) === "namespaces" && parts.at(-2) === "records") return record;
     if (parts.at(-4) === "namespaces") return scaledJob;
   }
+  if (parts.at(-4) === "namespaces" && parts.at(-2) === "scaleddeployments") return scaledDeployment;
   return { login, records: allRecords }[parts.at(-1)] ?? overview;
 }
 

@@ -1,6 +1,6 @@
-// All ScaledJobs at a glance.
+// All ScaledJobs and ScaledDeployments at a glance.
 
-import { follow, get, of, seldom, url } from "./api.js";
+import { follow, get, of, ofDeployment, poll, seldom, url } from "./api.js";
 import { h, show } from "./dom.js";
 import { count, rate } from "./format.js";
 import { badge, cell, failed, figure, slots, when } from "./parts.js";
@@ -19,15 +19,37 @@ function row(job) {
     h("td", { class: "why", "data-label": "Why" }, job.why ?? ""));
 }
 
+function deploymentRow(d) {
+  return h("tr", { "data-deployment": key(d) },
+    cell("ScaledDeployment", h("a", { href: url(ofDeployment(d.namespace, d.name)) }, d.name), h("span", { class: "quiet" }, ` ${d.namespace}`)),
+    cell("State", badge(d)),
+    cell("Waiting", count(d.waiting)),
+    cell("Replicas", `${count(d.replicas)} / ${count(d.maxReplicas)}`),
+    cell("Busy", count(d.busy)),
+    cell("Idle", count(d.idle)),
+    cell("Last scale", when(d.lastScale)),
+    h("td", { class: "why", "data-label": "Why" }, d.why ?? ""));
+}
+
 export async function overview(main) {
   const given = new URLSearchParams(location.search);
   const all = new Map();
+  let deployments = [];
   const figures = h("dl", { class: "figures" });
   const list = h("div", { "aria-live": "off" });
+  const fleet = h("section");
   const problem = h("div");
   const words = h("input", { id: "words", type: "search", value: given.get("q") ?? "", placeholder: "name or namespace" });
   const deleted = h("input", { id: "deleted", type: "checkbox", checked: given.get("deleted") === "true" });
 
+  const drawDeployments = () => {
+    const sought = words.value.trim().toLowerCase();
+    const found = deployments.filter((d) => key(d).toLowerCase().includes(sought));
+    show(fleet, found.length > 0 && [h("h2", {}, "ScaledDeployments"), h("table", { class: "rows" },
+      h("thead", {}, h("tr", {}, ["ScaledDeployment", "State", "Waiting", "Replicas", "Busy", "Idle", "Last scale", "Why there are as many replicas"]
+        .map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, found.map(deploymentRow)))]);
+  };
   const draw = () => {
     const sought = words.value.trim().toLowerCase();
     const jobs = [...all.values()].filter((j) => key(j).toLowerCase().includes(sought))
@@ -49,6 +71,14 @@ export async function overview(main) {
         .map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, jobs.map(row))));
   };
+  const loadDeployments = async () => {
+    try {
+      deployments = (await get("scaleddeployments")).items;
+      drawDeployments();
+    } catch (error) {
+      if (error.status !== 403) show(problem, failed(error));
+    }
+  };
   const load = async () => {
     try {
       const found = await get("scaledjobs", { deleted: deleted.checked });
@@ -64,6 +94,7 @@ export async function overview(main) {
   words.addEventListener("input", () => {
     remember();
     draw();
+    drawDeployments();
   });
   deleted.addEventListener("change", () => {
     remember();
@@ -74,8 +105,9 @@ export async function overview(main) {
   show(main, h("h1", {}, "ScaledJobs"), figures,
     h("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
       h("label", { for: "words" }, "Find"), words, h("label", { class: "check" }, deleted, " deleted ones, of which the history is left")),
-    problem, list);
-  await load();
+    problem, list, fleet);
+  await Promise.all([load(), loadDeployments()]);
+  poll(loadDeployments, 3000);
   const soon = seldom(500, async () => draw());
   follow({}, {
     began: seldom(1000, load),

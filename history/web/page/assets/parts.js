@@ -2,7 +2,7 @@
 
 import { of, url } from "./api.js";
 import { h } from "./dom.js";
-import { count, duration, time, moment } from "./format.js";
+import { ago, count, duration, time, moment } from "./format.js";
 
 // failed shows what went wrong.
 export function failed(error) {
@@ -16,6 +16,17 @@ export function badge(job) {
   if (job.ready === "True") return h("span", { class: "badge good" }, "Ready");
   const bad = (job.conditions ?? []).find((c) => c.type === "Ready");
   return h("span", { class: "badge bad", title: bad?.message }, bad?.reason ?? "Unknown");
+}
+
+// conditions tells what each trigger showed, and all conditions.
+export function conditions(job) {
+  return [
+    h("h3", {}, "Triggers"),
+    h("ul", {}, (job.triggers ?? []).map((t) => h("li", {}, h("strong", {}, t.name), ` (${t.kind}): `,
+      t.message ? h("span", { class: "bad" }, t.message) : `${count(t.waiting)} waiting${t.held === undefined ? "" : `, ${count(t.held)} held`}, read ${ago(t.lastRead)}`))),
+    h("h3", {}, "Conditions"),
+    h("ul", {}, (job.conditions ?? []).map((c) => h("li", {}, h("strong", {}, `${c.type}: ${c.status}`), ` ${c.reason ?? ""} ${c.message ?? ""} `, h("span", { class: "quiet" }, `since ${time(c.since)}`)))),
+  ];
 }
 
 // outcome says how a Job ended, and why.

@@ -3,23 +3,13 @@
 import { activityChart, histogramChart } from "./charts.js";
 import { follow, get, of, path, seldom, url } from "./api.js";
 import { h, show } from "./dom.js";
-import { ago, count, duration, rate, time } from "./format.js";
-import { badge, cell, failed, figure, slots, when } from "./parts.js";
+import { ago, count, duration, rate } from "./format.js";
+import { badge, cell, conditions, failed, figure, slots, when } from "./parts.js";
 import { records } from "./records.js";
 import { timeline } from "./timeline.js";
 
 const ranges = { "15m": "15 min", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days" };
 const kinds = { run: "run time", wait: "wait", startUp: "start-up" };
-
-function conditions(job) {
-  return [
-    h("h3", {}, "Triggers"),
-    h("ul", {}, (job.triggers ?? []).map((t) => h("li", {}, h("strong", {}, t.name), ` (${t.kind}): `,
-      t.message ? h("span", { class: "bad" }, t.message) : `${count(t.waiting)} waiting${t.held === undefined ? "" : `, ${count(t.held)} held`}, read ${ago(t.lastRead)}`))),
-    h("h3", {}, "Conditions"),
-    h("ul", {}, (job.conditions ?? []).map((c) => h("li", {}, h("strong", {}, `${c.type}: ${c.status}`), ` ${c.reason ?? ""} ${c.message ?? ""} `, h("span", { class: "quiet" }, `since ${time(c.since)}`)))),
-  ];
-}
 
 function active(jobs) {
   if (jobs.length === 0) return h("p", { class: "nothing" }, "No Job is starting or running.");
