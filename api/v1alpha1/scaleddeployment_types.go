@@ -444,7 +444,7 @@ type Termination struct {
 
 // BusySignal says how a pod tells that it works. The first that is set counts.
 //
-// +kubebuilder:validation:AtLeastOneOf=httpGet;podAnnotation
+// +kubebuilder:validation:AtLeastOneOf=httpGet;podAnnotation;rabbitmqConsumers
 type BusySignal struct {
 	// httpGet asks the pod: 200 and {"busy":true} or {"busy":false}.
 	// +optional
@@ -456,6 +456,23 @@ type BusySignal struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=316
 	PodAnnotation string `json:"podAnnotation,omitempty"`
+
+	// rabbitmqConsumers asks RabbitMQ's management API which consumers hold messages that they have not acknowledged; the
+	// worker needs no code for it. A pod is known by its address, or by its name where that is the name of its connection.
+	// What the API tells is some seconds old, so that a pod is idle only once it has held nothing for 15 s.
+	// +optional
+	RabbitMQConsumers *RabbitMQConsumers `json:"rabbitmqConsumers,omitempty"`
+}
+
+// RabbitMQConsumers says which management API to ask.
+//
+// +kubebuilder:validation:MinProperties=0
+type RabbitMQConsumers struct {
+	// trigger is the name of the rabbitmq trigger whose managementURI and virtual host are asked. By default the first.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Trigger string `json:"trigger,omitempty"`
 }
 
 // PodHTTP is a path on a port of each pod, asked by plain HTTP.

@@ -211,12 +211,13 @@ func addDispatcher(ctx context.Context, mgr ctrl.Manager, s settings, selector l
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	scaling := longpoll.Options{
-		Client:   mgr.GetClient(),
-		Live:     mgr.GetAPIReader(),
-		Kinds:    kinds(),
-		Clock:    clock.RealClock{},
-		HTTP:     longpoll.NewHTTP(),
-		Recorder: mgr.GetEventRecorder("longhaul"),
+		Client:    mgr.GetClient(),
+		Live:      mgr.GetAPIReader(),
+		Kinds:     kinds(),
+		Consumers: consumers,
+		Clock:     clock.RealClock{},
+		HTTP:      longpoll.NewHTTP(),
+		Recorder:  mgr.GetEventRecorder("longhaul"),
 	}
 	if scaling.Metrics, err = longpoll.NewMetrics(metrics.Registry); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)

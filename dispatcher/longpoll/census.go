@@ -1,6 +1,7 @@
 package longpoll
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -66,15 +67,21 @@ func (c *Controller) takeCensus(ctx context.Context, sd *v1alpha1.ScaledDeployme
 	consumers := make([]consumer, len(all))
 	answers := make([]answer, len(all))
 	errs := make([]error, len(all))
-	group, asked := errgroup.WithContext(ctx)
-	group.SetLimit(asking)
-	for i := range all {
-		group.Go(func() error {
-			answers[i], errs[i] = c.stateOf(asked, sd, &all[i])
-			return nil
-		})
+	quiet := make([]time.Time, len(all))
+	var noBroker error
+	if asksBroker(sd) {
+		noBroker = c.askBroker(ctx, m, all, answers, errs, quiet)
+	} else {
+		group, asked := errgroup.WithContext(ctx)
+		group.SetLimit(asking)
+		for i := range all {
+			group.Go(func() error {
+				answers[i], errs[i] = c.stateOf(asked, sd, &all[i])
+				return nil
+			})
+		}
+		_ = group.Wait() // what goes wrong is each pod's own
 	}
-	_ = group.Wait() // what goes wrong is each pod's own
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("asking the pods of %s %s: %w", t.ref.Kind, t.ref.Name, err)
 	}
@@ -88,10 +95,11 @@ func (c *Controller) takeCensus(ctx context.Context, sd *v1alpha1.ScaledDeployme
 	for i := range all {
 		pod := &all[i]
 		timeout := sd.Spec.Termination.BusyTimeout.Duration
-		if !m.heard[voice(sd, pod)] && runs(pod) {
+		if noBroker != nil || !m.heard[voice(sd, pod)] && runs(pod) {
 			timeout = never
 		}
 		s := m.consumers[pod.UID].judge(answers[i], errs[i], seen.at, timeout)
+		s.quiet = quiet[i]
 		sightings[pod.UID] = s
 		consumers[i] = consumer{
 			pod: pod, state: s.state, fenced: s.state == size.Idle && answers[i].Fenced, answer: answers[i],
@@ -205,6 +213,55 @@ func (t *target) isOld(pod *corev1.Pod, held bool) (bool, string) {
 		}
 	}
 	return false, ""
+}
+
+// consumerQuiet is for how long a broker must have said that a pod holds nothing, before it is taken for idle: what it says is up
+// to 5 s old, twice over where it tells of a channel and its messages apart.
+const consumerQuiet = 15 * time.Second
+
+// asksBroker says whether a broker is to tell which pods are busy.
+func asksBroker(sd *v1alpha1.ScaledDeployment) bool {
+	busy := &sd.Spec.Termination.Busy
+	return busy.RabbitMQConsumers != nil && busy.HTTPGet == nil && busy.PodAnnotation == ""
+}
+
+// askBroker finds out from a broker which pods hold messages. One that it does not know yet, or no longer, is silent. Its error
+// says why the broker cannot tell, which is no pod's fault.
+func (c *Controller) askBroker(ctx context.Context, m *memory, pods []corev1.Pod, answers []answer, errs []error, quiet []time.Time) error {
+	if len(pods) == 0 {
+		return nil
+	}
+	err := m.sources.consumersErr
+	var held func(address, name string) (int64, bool)
+	switch {
+	case err != nil:
+	case m.sources.consumers == nil:
+		err = errSilent
+	default:
+		asking, cancel := context.WithTimeout(ctx, fenceTimeout)
+		defer cancel()
+		held, err = m.sources.consumers.Held(asking)
+	}
+	now := c.Clock.Now()
+	for i := range pods {
+		pod := &pods[i]
+		if err != nil {
+			errs[i] = fmt.Errorf("whether pod %s holds a message cannot be told: %w", pod.Name, err)
+			quiet[i] = m.consumers[pod.UID].quiet
+			continue
+		}
+		n, known := held(pod.Status.PodIP, pod.Name)
+		if !known {
+			errs[i] = fmt.Errorf("pod %s %w: RabbitMQ knows no channel from %s, and none of a connection of its name", pod.Name, errSilent, pod.Status.PodIP)
+			continue
+		}
+		if n == 0 {
+			quiet[i] = cmp.Or(m.consumers[pod.UID].quiet, now)
+		}
+		busy := n > 0 || now.Sub(quiet[i]) < consumerQuiet
+		answers[i] = answer{Busy: &busy}
+	}
+	return err
 }
 
 // stateOf finds out whether a pod is busy, in the way that is set.

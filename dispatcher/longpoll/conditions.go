@@ -27,6 +27,9 @@ func (c *Controller) readyCondition(sd *v1alpha1.ScaledDeployment, m *memory, p 
 	if m.sources.err != nil {
 		invalid = append(invalid, m.sources.err.Error())
 	}
+	if m.sources.consumersErr != nil {
+		invalid = append(invalid, m.sources.consumersErr.Error())
+	}
 	owner := ownerOf(client.ObjectKeyFromObject(sd))
 	for i := range m.sources.triggers {
 		s := &m.sources.triggers[i]

@@ -45,6 +45,8 @@ type Options struct {
 	Meter *trigger.Meter
 	// Kinds are the kinds of triggers that this manager knows; of cron it takes the schedule.
 	Kinds []resolve.Kind
+	// Consumers makes what tells which pods hold messages of a trigger's virtual host; see BusySignal.RabbitMQConsumers.
+	Consumers func(*v1alpha1.RabbitMQTrigger, trigger.Secrets) (Consumers, error)
 	// Clock tells the time.
 	Clock clock.Clock
 	// HTTP asks pods. It follows no redirect and uses no proxy: see NewHTTP.
@@ -57,6 +59,15 @@ type Options struct {
 	// mind when the namespace's labels do.
 	Selects         func(ctx context.Context, namespace string) (bool, error)
 	WatchNamespaces bool
+}
+
+// Consumers tells how many messages the clients of a broker hold.
+type Consumers interface {
+	// Held asks the broker. What it returns tells how many the client at an address, or under a connection's name, holds; false
+	// where there is no such client.
+	Held(ctx context.Context) (func(address, name string) (messages int64, known bool), error)
+	// Close ends what connections there are.
+	Close()
 }
 
 // Controller sizes the targets of ScaledDeployments.
@@ -122,6 +133,9 @@ func (c *Controller) takeBack(ctx context.Context, sd *v1alpha1.ScaledDeployment
 
 func (c *Controller) forget(name types.NamespacedName) {
 	c.mu.Lock()
+	if m := c.memories[name]; m != nil {
+		m.sources.close()
+	}
 	delete(c.memories, name)
 	c.mu.Unlock()
 	c.Meter.Forget(ownerOf(name))

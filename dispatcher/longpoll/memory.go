@@ -53,6 +53,8 @@ type sighting struct {
 	messageID string
 	since     time.Time
 	lost      bool
+	// quiet is since when it has held no message, as far as a broker tells; zero while it holds some.
+	quiet time.Time
 }
 
 type failures struct {
@@ -77,6 +79,9 @@ type sources struct {
 	windows    []window
 	// err says which window cannot be used.
 	err error
+	// consumers tells which pods hold messages, where termination.busy asks for that; consumersErr why it cannot.
+	consumers    Consumers
+	consumersErr error
 }
 
 // source is one trigger, resolved.

@@ -301,6 +301,63 @@ func TestWhatAManagerHeardTheNextOneKnows(t *testing.T) {
 	})
 }
 
+// told has a broker tell which pods are busy, and the trigger be that broker's.
+func told(spec *v1alpha1.ScaledDeploymentSpec) {
+	t := list("videos")
+	t.RedisList, t.RabbitMQ = nil, &v1alpha1.RabbitMQTrigger{Queue: "videos"}
+	spec.Triggers = []v1alpha1.ReplicaTrigger{t}
+	spec.Termination.Busy = v1alpha1.BusySignal{RabbitMQConsumers: &v1alpha1.RabbitMQConsumers{}}
+	spec.Termination.Fence = nil
+}
+
+func TestABrokerTellsWhichPodsAreBusy(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2")
+		w.wantReplicas(2, "with two messages")
+		w.work("pod-1")
+		w.settle()
+		w.wantReplicas(2, "as long as what the broker says may be old")
+		w.step(10 * time.Second)
+		w.settle()
+		w.wantReplicas(2, "ten seconds after the work was done")
+		w.step(6 * time.Second)
+		w.settle()
+		w.wantReplicas(1, "when it has been idle for long enough")
+		w.wantNoneEnded()
+	}, told)
+}
+
+func TestABrokerThatTellsNothingLosesNoPod(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2")
+		w.mu.Lock()
+		w.broken = errors.New("connection refused")
+		w.mu.Unlock()
+		w.work("pod-1")
+		for range 5 {
+			w.step(time.Minute)
+			w.settle()
+		}
+		w.wantReplicas(2, "whatever the fallback")
+		if lost := w.events.of("PodLost"); len(lost) > 0 {
+			w.t.Errorf("the events are %q", lost)
+		}
+		w.wantNoneEnded()
+	}, told, func(spec *v1alpha1.ScaledDeploymentSpec) {
+		spec.Fallback = &v1alpha1.Fallback{AfterFailures: ptr.To[int32](1), Behavior: v1alpha1.FallbackReplicas, Replicas: ptr.To[int32](0)}
+	})
+}
+
+func TestABrokerThatNobodyNamedCannotBeAsked(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.settle()
+		w.wantCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTriggerInvalid, `there is no rabbitmq trigger "other"`)
+	}, told, func(spec *v1alpha1.ScaledDeploymentSpec) { spec.Termination.Busy.RabbitMQConsumers.Trigger = "other" })
+}
+
 func TestABusyPodThatSomebodyEndsIsToldOf(t *testing.T) {
 	t.Parallel()
 	story(t, func(w *world) {

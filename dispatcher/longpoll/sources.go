@@ -44,6 +44,7 @@ func (c *Controller) observeSources(ctx context.Context, sd *v1alpha1.ScaledDepl
 		}
 		next.triggers = append(next.triggers, s)
 	}
+	next.consumers, next.consumersErr = c.consumersOf(sd, secrets)
 	if err := failed(); err != nil {
 		return err // not the user's fault: tried again, and the triggers stay as they were
 	}
@@ -55,6 +56,7 @@ func (c *Controller) observeSources(ctx context.Context, sd *v1alpha1.ScaledDepl
 			delete(m.failures, old.name)
 		}
 	}
+	m.sources.close()
 	m.sources, m.census = next, nil
 	var watches []trigger.Watch
 	for _, s := range next.triggers {
@@ -64,6 +66,31 @@ func (c *Controller) observeSources(ctx context.Context, sd *v1alpha1.ScaledDepl
 	}
 	c.Meter.Watch(ownerOf(name), watches)
 	return nil
+}
+
+func (s *sources) close() {
+	if s.consumers != nil {
+		s.consumers.Close()
+	}
+}
+
+// consumersOf is what tells which pods hold messages; nil where that is not asked for.
+func (c *Controller) consumersOf(sd *v1alpha1.ScaledDeployment, secrets trigger.Secrets) (Consumers, error) {
+	if !asksBroker(sd) {
+		return nil, nil //nolint:nilnil // see above
+	}
+	name := sd.Spec.Termination.Busy.RabbitMQConsumers.Trigger
+	for _, t := range triggersOf(sd) {
+		if t.RabbitMQ == nil || name != "" && name != t.EffectiveName() {
+			continue
+		}
+		consumers, err := c.Consumers(t.RabbitMQ, secrets)
+		if err != nil {
+			return nil, fmt.Errorf("termination.busy.rabbitmqConsumers: trigger %s: %w", t.EffectiveName(), err)
+		}
+		return consumers, nil
+	}
+	return nil, fmt.Errorf("termination.busy.rabbitmqConsumers: there is no rabbitmq trigger %q: correct the name, or leave it out for the first", name)
 }
 
 // windows resolves the windows of time, with the schedules of the cron trigger.

@@ -194,7 +194,14 @@ func (w *world) start() {
 		HTTP: &http.Client{Transport: w},
 		Kinds: []resolve.Kind{
 			resolve.KindOf("redisList", func(t *v1alpha1.Trigger) *v1alpha1.RedisListTrigger { return t.RedisList }, w.source),
+			resolve.KindOf("rabbitmq", func(t *v1alpha1.Trigger) *v1alpha1.RabbitMQTrigger { return t.RabbitMQ },
+				func(s *v1alpha1.RabbitMQTrigger, _ trigger.Secrets) (trigger.Source, error) {
+					return w.queue("rabbitmq", s.Queue, "unacknowledged")
+				}),
 			resolve.KindOf("cron", func(t *v1alpha1.Trigger) *v1alpha1.CronTrigger { return t.Cron }, cron.Source),
+		},
+		Consumers: func(*v1alpha1.RabbitMQTrigger, trigger.Secrets) (longpoll.Consumers, error) {
+			return connections{w}, nil
 		},
 		Selects: func(context.Context, string) (bool, error) { return true, nil },
 	})
@@ -326,7 +333,7 @@ func (w *world) apply(ctx context.Context, o runtime.ApplyConfiguration) error {
 	}
 	if !equalJSON(before.Spec, d.Spec) {
 		d.Generation++
-		w.note("the manager applies paused %t, maxUnavailable %s", d.Spec.Paused, d.Spec.Strategy.RollingUpdate.MaxUnavailable)
+		w.note("the manager applies paused %t, and %v", d.Spec.Paused, d.Spec.Strategy.RollingUpdate)
 	}
 	return w.api.Update(ctx, &d)
 }
@@ -372,11 +379,38 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // source is the broker's.
 func (w *world) source(spec *v1alpha1.RedisListTrigger, _ trigger.Secrets) (trigger.Source, error) {
+	return w.queue(spec.Addresses[0], spec.List, spec.ProcessingList)
+}
+
+func (w *world) queue(endpoint, name, beside string) (trigger.Source, error) {
 	return trigger.Source{
-		Endpoint: spec.Addresses[0], Queue: trigger.Queue{Name: spec.List, Beside: spec.ProcessingList},
+		Endpoint: endpoint, Queue: trigger.Queue{Name: name, Beside: beside},
 		Open: func(context.Context) (trigger.Reader, error) { return reader{w}, nil },
 	}, nil
 }
+
+// connections are those of consumers to a broker that tells what each holds.
+type connections struct{ *world }
+
+func (c connections) Held(context.Context) (func(address, name string) (int64, bool), error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := map[string]int64{}
+	for address, k := range c.consumers {
+		if !k.silent {
+			held[address] = 0
+		}
+		if k.busy {
+			held[address] = 1
+		}
+	}
+	return func(address, _ string) (int64, bool) {
+		n, known := held[address]
+		return n, known
+	}, c.broken
+}
+
+func (connections) Close() {}
 
 type reader struct{ *world }
 

@@ -13,18 +13,17 @@ import (
 // management asks the management API of one broker about one virtual host.
 type management struct {
 	client *http.Client
-	list   *url.URL
+	base   *url.URL
 	user   *url.Userinfo
 	vhost  string
 }
 
 func newManagement(b *broker) *management {
-	list := b.management.JoinPath("api", "queues", url.PathEscape(b.vhost))
-	list.User = nil // so that no error of the client can quote it
-	list.RawQuery = url.Values{"disable_stats": {"true"}, "enable_queue_totals": {"true"}}.Encode()
+	base := b.management.JoinPath("api")
+	base.User = nil // so that no error of the client can quote it
 	return &management{
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: b.tls.Clone(), ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 1}},
-		list:   list,
+		base:   base,
 		user:   b.management.User,
 		vhost:  b.vhost,
 	}
@@ -50,37 +49,47 @@ func (t total) backlog() trigger.Backlog {
 
 // totals asks for all queues of the virtual host, by name.
 func (m *management) totals(ctx context.Context) (map[string]total, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.list.String(), http.NoBody)
-	if err != nil {
-		return nil, fmt.Errorf("asking the management API: %w", err)
-	}
-	password, _ := m.user.Password()
-	request.SetBasicAuth(m.user.Username(), password)
-	response, err := m.client.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("asking the management API: %w", err)
-	}
-	defer response.Body.Close()
-	switch response.StatusCode {
-	case http.StatusOK:
-	case http.StatusUnauthorized:
-		return nil, fmt.Errorf("the management API at %s refuses the credentials (401): correct rabbitmq.managementURI, "+
-			"and give its user the tag management", m.list.Host)
-	case http.StatusNotFound:
-		return nil, fmt.Errorf("virtual host %q: %w by the management API at %s: create it, or correct rabbitmq.vhost",
-			m.vhost, trigger.ErrNotFound, m.list.Host)
-	default:
-		return nil, fmt.Errorf("the management API at %s answers %s", m.list.Host, response.Status)
-	}
 	var listed []total
-	if err := json.NewDecoder(response.Body).Decode(&listed); err != nil {
-		return nil, fmt.Errorf("reading the answer of the management API at %s: %w", m.list.Host, err)
+	list := m.base.JoinPath("queues", url.PathEscape(m.vhost))
+	list.RawQuery = url.Values{"disable_stats": {"true"}, "enable_queue_totals": {"true"}}.Encode()
+	if err := m.get(ctx, list, &listed); err != nil {
+		return nil, err
 	}
 	totals := make(map[string]total, len(listed))
 	for _, t := range listed {
 		totals[t.Name] = t
 	}
 	return totals, nil
+}
+
+// get asks for something of the virtual host.
+func (m *management) get(ctx context.Context, from *url.URL, into any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from.String(), http.NoBody)
+	if err != nil {
+		return fmt.Errorf("asking the management API: %w", err)
+	}
+	password, _ := m.user.Password()
+	request.SetBasicAuth(m.user.Username(), password)
+	response, err := m.client.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking the management API: %w", err)
+	}
+	defer response.Body.Close()
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized:
+		return fmt.Errorf("the management API at %s refuses the credentials (401): correct rabbitmq.managementURI, "+
+			"and give its user the tag management", m.base.Host)
+	case http.StatusNotFound:
+		return fmt.Errorf("virtual host %q: %w by the management API at %s: create it, or correct rabbitmq.vhost",
+			m.vhost, trigger.ErrNotFound, m.base.Host)
+	default:
+		return fmt.Errorf("the management API at %s answers %s", m.base.Host, response.Status)
+	}
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		return fmt.Errorf("reading the answer of the management API at %s: %w", m.base.Host, err)
+	}
+	return nil
 }
 
 func (m *management) close() { m.client.CloseIdleConnections() }

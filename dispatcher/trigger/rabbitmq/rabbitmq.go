@@ -52,15 +52,28 @@ const (
 // shows a URI that comes from a Secret.
 func Source(spec *v1alpha1.RabbitMQTrigger, secrets trigger.Secrets) (trigger.Source, error) {
 	settings := access.New(secrets)
-	b := broker{}
+	b, err := brokerOf(spec, settings)
+	if err != nil {
+		return trigger.Source{}, err
+	}
+	settings.Add(b.vhost)
+	return trigger.Source{
+		Endpoint: "rabbitmq " + b.String() + " " + settings.Digest(),
+		Queue:    trigger.Queue{Name: spec.Queue},
+		Open:     b.open,
+	}, nil
+}
+
+func brokerOf(spec *v1alpha1.RabbitMQTrigger, settings *access.Settings) (*broker, error) {
+	b := &broker{}
 	var err error
 	if b.uri, err = settings.URI("rabbitmq.uri", &spec.URI, "amqp://rabbitmq:5672/videos", "amqp", "amqps"); err != nil {
-		return trigger.Source{}, err
+		return nil, err
 	}
 	parsed, err := amqp.ParseURI(b.uri.String())
 	if err != nil {
 		// What the parser says is left out: it may quote the URI.
-		return trigger.Source{}, errors.New("rabbitmq.uri has a port or a parameter that is not a number: " +
+		return nil, errors.New("rabbitmq.uri has a port or a parameter that is not a number: " +
 			"write it as amqp://rabbitmq:5672/videos")
 	}
 	vhostField := "the virtual host in rabbitmq.uri"
@@ -69,18 +82,18 @@ func Source(spec *v1alpha1.RabbitMQTrigger, secrets trigger.Secrets) (trigger.So
 	}
 	for _, name := range []struct{ field, value string }{{"rabbitmq.queue", spec.Queue}, {vhostField, b.vhost}} {
 		if len(name.value) > longestName {
-			return trigger.Source{}, fmt.Errorf("%s has %d bytes, and RabbitMQ has no names of more than %d: correct it",
+			return nil, fmt.Errorf("%s has %d bytes, and RabbitMQ has no names of more than %d: correct it",
 				name.field, len(name.value), longestName)
 		}
 	}
 	if b.tls, err = settings.TLS("rabbitmq.tls", spec.TLS); err != nil {
-		return trigger.Source{}, err
+		return nil, err
 	}
 	encrypted := b.uri.Scheme == "amqps"
 	if spec.ManagementURI != nil {
 		b.management, err = settings.URI("rabbitmq.managementURI", spec.ManagementURI, "http://rabbitmq:15672", "http", "https")
 		if err != nil {
-			return trigger.Source{}, err
+			return nil, err
 		}
 		if b.management.User == nil {
 			b.management.User = url.UserPassword(parsed.Username, parsed.Password)
@@ -88,15 +101,10 @@ func Source(spec *v1alpha1.RabbitMQTrigger, secrets trigger.Secrets) (trigger.So
 		encrypted = encrypted || b.management.Scheme == "https"
 	}
 	if spec.TLS != nil && !encrypted {
-		return trigger.Source{}, errors.New("rabbitmq.tls is set, but neither rabbitmq.uri begins with amqps:// nor " +
+		return nil, errors.New("rabbitmq.tls is set, but neither rabbitmq.uri begins with amqps:// nor " +
 			"rabbitmq.managementURI with https://, so that nothing would be encrypted: change a URI or remove tls")
 	}
-	settings.Add(b.vhost)
-	return trigger.Source{
-		Endpoint: "rabbitmq " + b.String() + " " + settings.Digest(),
-		Queue:    trigger.Queue{Name: spec.Queue},
-		Open:     b.open,
-	}, nil
+	return b, nil
 }
 
 // broker is one virtual host of a broker, and how to reach it.
