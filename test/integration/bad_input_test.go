@@ -276,6 +276,12 @@ func onlyTheManagerSees() []string {
 
 func TestEachBadInputGetsAMessageThatNamesTheFieldAndTheRemedy(t *testing.T) {
 	t.Parallel()
+	refuses(t, good, badInputs(), "bad_input.golden", constraints(t))
+}
+
+// refuses checks that the API server refuses each bad input, for each of the constraints at least one, with golden words.
+func refuses(t *testing.T, base string, inputs []bad, words string, constraints []constraint) {
+	t.Helper()
 	p := apiServer(t)
 	namespace := p.namespace(t)
 	c := client.WithFieldValidation(p.client, metav1.FieldValidationStrict) // as kubectl does
@@ -283,8 +289,12 @@ func TestEachBadInputGetsAMessageThatNamesTheFieldAndTheRemedy(t *testing.T) {
 		told    strings.Builder
 		refused []metav1.StatusCause
 	)
-	for _, input := range badInputs() {
-		err := c.Create(t.Context(), object(t, namespace, input.patch), client.DryRunAll)
+	for _, input := range inputs {
+		o, err := patched(base, namespace, input.patch)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, input.patch)
+		}
+		err = c.Create(t.Context(), o, client.DryRunAll)
 		fmt.Fprintf(&told, "## %s\n%s\n", input.title, abridged(input.patch))
 		if slices.Contains(onlyTheManagerSees(), input.title) {
 			if err != nil {
@@ -306,8 +316,8 @@ func TestEachBadInputGetsAMessageThatNamesTheFieldAndTheRemedy(t *testing.T) {
 			refused = append(refused, status.ErrStatus.Details.Causes...)
 		}
 	}
-	golden(t, "bad_input.golden", told.String())
-	for _, c := range constraints(t) {
+	golden(t, words, told.String())
+	for _, c := range constraints {
 		if !slices.ContainsFunc(refused, c.refuses) {
 			t.Errorf("no bad input is refused because of %s of %s: add one", c.what, c.field)
 		}
@@ -317,15 +327,15 @@ func TestEachBadInputGetsAMessageThatNamesTheFieldAndTheRemedy(t *testing.T) {
 // object is the good ScaledJob, patched.
 func object(t *testing.T, namespace, patch string) *unstructured.Unstructured {
 	t.Helper()
-	o, err := patched(namespace, patch)
+	o, err := patched(good, namespace, patch)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, patch)
 	}
 	return o
 }
 
-func patched(namespace, patch string) (*unstructured.Unstructured, error) {
-	base, err := yaml.YAMLToJSON([]byte(good))
+func patched(text, namespace, patch string) (*unstructured.Unstructured, error) {
+	base, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
 		return nil, err
 	}

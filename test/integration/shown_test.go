@@ -24,7 +24,13 @@ import (
 // schemaOfScaledJob is the schema in the CustomResourceDefinition.
 func schemaOfScaledJob(t *testing.T) *apiextensionsv1.JSONSchemaProps {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(root, "config", "crd", "bases", "longhaul.dev_scaledjobs.yaml"))
+	return schemaOf(t, "longhaul.dev_scaledjobs.yaml")
+}
+
+// schemaOf is the schema in a file of a CustomResourceDefinition.
+func schemaOf(t *testing.T, file string) *apiextensionsv1.JSONSchemaProps {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(root, "config", "crd", "bases", file))
 	if err != nil {
 		t.Fatal(err)
 	}
