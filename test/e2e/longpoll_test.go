@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -515,4 +516,123 @@ func TestAConsumerThatHangsCountsAsBusyAndThenAsLost(t *testing.T) { //nolint:pa
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAMessageWhoseNodeDiesIsDoneByAnother is what nobody can keep from happening, and what the broker makes of it. RabbitMQ
+// also tells which pods are busy here: the workers are asked nothing.
+func TestAMessageWhoseNodeDiesIsDoneByAnother(t *testing.T) { //nolint:paralleltest // the scenarios share one machine
+	s := stages.get(t)
+	s.startManager(t, "a")
+	ctx := t.Context()
+	namespace := s.namespace(ctx, t, "node")
+	q := rabbitQueue(t, "classic", true)
+	s.consumersOf(ctx, t, namespace, q)
+	clip, output := filepath.Join(s.dir, "node.y4m"), t.TempDir()
+	if said, err := exec.CommandContext(ctx, s.bin("transcode-worker"), "make-clip", "--size", "64x36", "--frames", "150", "--out", clip).CombinedOutput(); err != nil {
+		t.Fatalf("making a clip: %v: %s", err, said)
+	}
+	messages, err := orders(clip, output, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.put(ctx, messages); err != nil {
+		t.Fatal(err)
+	}
+	var sd v1alpha1.ScaledDeployment
+	awaits := func(what string, holds func(*v1alpha1.ScaledDeploymentStatus) bool) {
+		t.Helper()
+		err := wait(ctx, time.Minute, what, func() (bool, error) {
+			err := s.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "encoder"}, &sd)
+			return holds(&sd.Status), err
+		})
+		if err != nil {
+			t.Fatalf("%v; the last status: %+v", err, sd.Status)
+		}
+	}
+	awaits("a pod that holds the message", func(status *v1alpha1.ScaledDeploymentStatus) bool {
+		return ptr.Deref(status.Held, 0) == 1 && len(status.Pods) == 1 && status.Pods[0].State == v1alpha1.ConsumerBusy
+	})
+	first := sd.Status.Pods[0].Name
+	if n := killPod(t, first); n != 1 {
+		t.Fatalf("%d processes of pod %s were killed", n, first)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: first}}
+	if err := s.client.Delete(ctx, pod, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := os.ReadDir(output); err != nil || len(files) > 0 {
+		t.Fatalf("it was done when its node died: %v %v", files, err)
+	}
+	awaits("another pod that holds the message", func(status *v1alpha1.ScaledDeploymentStatus) bool {
+		return ptr.Deref(status.Held, 0) == 1 && len(status.Pods) == 1 && status.Pods[0].Name != first
+	})
+	awaits("the message to be done, and no pod left", func(status *v1alpha1.ScaledDeploymentStatus) bool {
+		return ptr.Deref(status.Held, 1) == 0 && ptr.Deref(status.Waiting, 1) == 0 && len(status.Pods) == 0 && ptr.Deref(status.Replicas, 1) == 0
+	})
+	if _, err := os.Stat(filepath.Join(output, "video-001.avi")); err != nil {
+		t.Error(err)
+	}
+}
+
+// consumersOf creates a Deployment of transcode workers that stay up, and its ScaledDeployment, which has RabbitMQ tell which of
+// them are busy.
+func (s *stage) consumersOf(ctx context.Context, t *testing.T, namespace string, q queue) {
+	t.Helper()
+	labels := map[string]string{"app": "encoder"}
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "encoder"}
+	name := corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}
+	address := corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}
+	uri := corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "broker"}, Key: "uri"}}
+	for _, o := range []client.Object{
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "broker"}, StringData: q.secret},
+		&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
+			Replicas: ptr.To[int32](0), Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{
+				Name: "worker", Image: "none", Command: []string{"transcode-worker", "consume"},
+				Env: append([]corev1.EnvVar{
+					// On this node all pods connect from one address: RabbitMQ knows them by the names of their connections.
+					{Name: "TAKER", ValueFrom: &name},
+					{Name: "POD_IP", ValueFrom: &address},
+					{Name: "LISTEN", Value: "$(POD_IP):8081"},
+					{Name: "QUEUE_URI", ValueFrom: &uri},
+					{Name: "ENCODER", Value: "builtin"},
+					{Name: "MAX_SPEED", Value: "1"},
+					{Name: "HOLD", Value: "0"},
+				}, q.env...),
+			}}}},
+		}},
+		&v1alpha1.ScaledDeployment{ObjectMeta: meta, Spec: v1alpha1.ScaledDeploymentSpec{
+			ScaleTargetRef:  v1alpha1.ScaleTargetRef{Name: "encoder"},
+			Triggers:        []v1alpha1.ReplicaTrigger{{RabbitMQ: q.trigger.RabbitMQ}},
+			MaxReplicas:     ptr.To[int32](1),
+			PollingInterval: &metav1.Duration{Duration: 250 * time.Millisecond},
+			ScaleDown:       &v1alpha1.ScaleDown{Stabilization: &metav1.Duration{}},
+			Termination:     v1alpha1.Termination{Busy: v1alpha1.BusySignal{RabbitMQConsumers: &v1alpha1.RabbitMQConsumers{}}},
+		}},
+	} {
+		if err := s.client.Create(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// killPod ends the workers of a pod as a node does that dies, and returns how many there were.
+func killPod(t *testing.T, pod string) int {
+	t.Helper()
+	environments, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for _, file := range environments {
+		content, err := os.ReadFile(file)
+		if err != nil || !strings.Contains("\x00"+string(content), "\x00TAKER="+pod+"\x00") {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			killed++
+		}
+	}
+	return killed
 }
