@@ -79,28 +79,62 @@ func TestAShrinkThatDemandOvertakesIsTakenBack(t *testing.T) {
 	})
 }
 
+// whileCosts has something happen once, between the fences of a shrink and the last look before it: when the first cost of a pod
+// is written.
+func (w *world) whileCosts(happens func()) {
+	fences, happened := 0, false
+	w.before = func(doing string) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		switch {
+		case doing == "POST fence":
+			fences++
+		case doing == "patch Pod" && fences > 0 && !happened:
+			happened = true
+			happens()
+		}
+		return nil
+	}
+	w.passes(6)
+	w.before = func(string) error { return nil }
+	if !happened {
+		w.t.Error("there was no shrink in which it could happen")
+	}
+}
+
 func TestAConsumerThatForgetsItsFenceIsNotEndedWithAMessage(t *testing.T) {
 	t.Parallel()
 	story(t, func(w *world) {
 		w.working("pod-1", "pod-2")
 		w.work("pod-1")
-		w.put(1)
-		fences := 0
-		w.before = func(doing string) error {
-			// Its container restarts when it has been fenced, and takes a message before the census is made sure of.
-			if doing == "POST fence" {
-				fences++
+		w.whileCosts(func() { // its container restarts, and takes a message
+			w.consumers["10.0.0.1"].fenced = false
+			w.waiting++
+			w.take(w.consumers["10.0.0.1"])
+		})
+		w.wantReplicas(2, "with two busy pods")
+		w.wantNoneEnded()
+	})
+}
+
+func TestASuccessorOfAFencedPodThatDiedIsNotEndedWithAMessage(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1", "pod-2")
+		w.work("pod-1")
+		w.whileCosts(func() {
+			_, pods := w.list()
+			for i := range pods {
+				if pods[i].Name == "pod-1" {
+					w.die(&pods[i])
+				}
 			}
-			if k := w.consumers["10.0.0.1"]; fences == 2 && doing == "POST fence" {
-				k.fenced = false
-				w.take(k)
-			}
-			return nil
-		}
-		w.put(-1)
-		w.must(w.pass())
-		w.put(1)
-		w.passes(4)
+			w.moveSets()
+			w.moveKubelet()
+			w.moveKubelet()
+			w.waiting++
+			w.take(w.consumers["10.0.0.3"]) // which did not begin fenced
+		})
 		w.wantReplicas(2, "with two busy pods")
 		w.wantNoneEnded()
 	})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -352,11 +353,44 @@ var targetKinds = []string{"Deployment", "StatefulSet"}
 
 func TestNoBusyConsumerIsEndedByScalingAtRandom(t *testing.T) { //nolint:paralleltest // the scenarios share one machine
 	s := stages.get(t)
-	s.startManager(t, "a")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := listener.Addr().String()
+	_ = listener.Close()
+	s.startManager(t, "a", "--metrics-bind-address", metrics)
 	for _, kind := range targetKinds {
 		t.Run(kind, func(t *testing.T) {
-			s.newFleet(t.Context(), t, kind, nil).scenario(t, nil)
+			f := s.newFleet(t.Context(), t, kind, nil)
+			f.scenario(t, nil)
+			f.logShrinks(t, metrics)
 		})
+	}
+}
+
+// logShrinks logs how long it took from the decision that a pod goes until it was gone, as the manager's metrics tell.
+func (f *fleet) logShrinks(t *testing.T, metrics string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+metrics+"/metrics", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	scanner := bufio.NewScanner(response.Body)
+	for scanner.Scan() {
+		name, labels, _ := strings.Cut(scanner.Text(), "{")
+		if what, ok := strings.CutPrefix(name, "longhaul_scaleddeployment_shrink_duration_seconds"); ok && strings.Contains(labels, f.namespace) &&
+			(what != "_bucket" || strings.Contains(labels, `le="0`)) {
+			t.Log("seconds from the decision to gone", what, labels)
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
