@@ -479,3 +479,85 @@ func TestFieldsThatSomebodyElseOwnsAreNotFoughtOver(t *testing.T) {
 		w.wantCondition(v1alpha1.ConditionManaged, metav1.ConditionTrue, v1alpha1.ReasonFieldsManaged)
 	})
 }
+
+func TestFewMessagesWaitWithoutAReplica(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.put(2)
+		w.settle()
+		w.wantReplicas(0, "at the threshold")
+		w.put(1)
+		w.settle()
+		w.wantReplicas(3, "above it")
+		w.work("pod-1", "pod-2")
+		w.settle()
+		w.wantReplicas(3, "with one message left and replicas there")
+	}, func(spec *v1alpha1.ScaledDeploymentSpec) { spec.Triggers[0].ActivationThreshold = ptr.To[int64](2) })
+}
+
+func TestADeploymentThatSomebodyResumesIsPausedAgain(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.working("pod-1")
+		d := w.deployment()
+		d.Spec.Paused = false // kubectl rollout resume
+		d.Generation++
+		w.must(w.api.Update(w.t.Context(), d))
+		w.must(w.pass())
+		if !w.deployment().Spec.Paused {
+			w.t.Error("it is not paused: an edit would end the busy pod")
+		}
+	})
+}
+
+// TestTheCourseOfAnHour is what a user would have seen, move by move.
+func TestTheCourseOfAnHour(t *testing.T) {
+	t.Parallel()
+	story(t, func(w *world) {
+		w.hold = true
+		w.put(2)
+		w.settle()
+		w.work("pod-1", "pod-2")
+		w.step(20 * time.Minute)
+		w.settle()
+		w.work("pod-2")
+		w.settle()
+		w.step(time.Minute)
+		w.settle()
+		w.edit()
+		w.settle()
+		w.work("pod-1")
+		w.settle()
+		w.step(time.Minute)
+		w.settle()
+		w.wantNoneEnded()
+		want := []string{
+			"the manager sets replicas from 0 to 2", "the Deployment's controller sets encoder-v1 to 2",
+			"pod-1 of encoder-v1 is created", "pod-2 of encoder-v1 is created",
+			"pod-1 takes message 8141", "pod-2 takes message 8142",
+			"pod-2 is done with message 8142", "pod-2 is fenced", "the manager sets replicas from 2 to 1",
+			"the Deployment's controller sets encoder-v1 to 1", "pod-2 is ended: busy false, fenced true",
+			"the template is edited", "pod-1 is done with message 8141", "pod-1 is fenced",
+			"the manager applies paused false", "the Deployment's controller sets encoder-v1 to 0", "pod-1 is ended: busy false, fenced true",
+			"the Deployment's controller sets encoder-v2 to 1", "pod-3 of encoder-v2 is created", "the manager applies paused true", "pod-3 is let work",
+			"pod-3 is fenced", "the manager sets replicas from 1 to 0", "pod-3 is ended: busy false, fenced true",
+		}
+		w.wantCourse(want)
+	}, func(spec *v1alpha1.ScaledDeploymentSpec) {
+		spec.ScaleDown.Stabilization = &metav1.Duration{Duration: 30 * time.Second}
+	})
+}
+
+// wantCourse checks that these happened in this order; what else happened between them does not matter.
+func (w *world) wantCourse(want []string) {
+	w.t.Helper()
+	left := want
+	for _, happened := range w.chronicle {
+		if len(left) > 0 && strings.HasPrefix(happened, left[0]) {
+			left = left[1:]
+		}
+	}
+	if len(left) > 0 {
+		w.t.Errorf("%q did not happen in its turn; this did:\n%s", left[0], strings.Join(w.chronicle, "\n"))
+	}
+}
