@@ -170,6 +170,31 @@ func TestAMessageThatComesBeforeTheFenceWins(t *testing.T) {
 		t.Errorf("the fence is answered with %d", code)
 	}
 	b.until(t, busy)
+	b.done <- nil
+	select {
+	case b.inbox <- "8142":
+	case <-time.After(patience):
+		t.Fatal("it stays fenced, though the message came first")
+	}
+	b.until(t, map[string]any{"busy": true, "messageID": "8142"})
+}
+
+func TestAFenceThatIsTakenBackBeforeItHoldsWasNone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.late = make(chan string)
+	answered := make(chan int, 1)
+	go func() {
+		code, _ := b.ask(t, http.MethodPost, "/longhaul/fence")
+		answered <- code
+	}()
+	b.until(t, map[string]any{"busy": true})
+	b.want(t, http.MethodDelete, "/longhaul/fence", http.StatusOK, idle)
+	if code := <-answered; code != http.StatusConflict {
+		t.Errorf("the fence that was taken back is answered with %d", code)
+	}
+	b.late <- ""
+	b.until(t, idle)
 }
 
 func TestAFenceThatNobodyWaitsForAnyMoreHoldsAllTheSame(t *testing.T) {
