@@ -667,3 +667,52 @@ func killPod(t *testing.T, pod string) int {
 	}
 	return killed
 }
+
+func TestTheNetLetsABusyPodThatSomebodyEndsFinish(t *testing.T) { //nolint:paralleltest // the scenarios share one machine
+	s := stages.get(t)
+	s.startManager(t, "a")
+	ctx := t.Context()
+	f := s.newFleet(ctx, t, "Deployment", func(spec *v1alpha1.ScaledDeploymentSpec) { spec.Termination.PreStop = v1alpha1.PreStopAuto })
+	if err := f.queue(ctx, 4*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	var busy string
+	err := wait(ctx, 30*time.Second, "a consumer to take the message", func() (bool, error) {
+		lines, err := f.lines()
+		for _, l := range lines {
+			if l.what == "took" {
+				busy = l.pod
+			}
+		}
+		return busy != "", err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.client.Delete(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: busy}}); err != nil {
+		t.Fatal(err)
+	}
+	f.wantAllDone(ctx, t, 0) // none signalled while busy: the hook waits for the drain before the signal comes
+	lines, err := f.lines()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range lines {
+		if l.what == "done" && l.pod != busy {
+			t.Errorf("the message was done by %s, not by %s", l.pod, busy)
+		}
+	}
+	var list eventsv1.EventList
+	if err := s.client.List(ctx, &list, client.InNamespace(f.namespace)); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for i := range list.Items {
+		if list.Items[i].Reason == "BusyPodEnded" {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("%d events tell of the busy pod that was being ended", told)
+	}
+}
