@@ -159,6 +159,14 @@ func (c *Controller) fenceAll(ctx context.Context, sd *v1alpha1.ScaledDeployment
 		})
 	}
 	_ = group.Wait() // errors are each pod's own
+	for _, name := range pods {
+		// One that is busy is not fenced, and one that does not answer may be.
+		if k := seen.find(name); k.state == size.Busy {
+			seen.let[k.pod.UID] = true
+		} else {
+			delete(seen.let, k.pod.UID)
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -184,7 +192,13 @@ func (c *Controller) unfenceAll(ctx context.Context, sd *v1alpha1.ScaledDeployme
 			return nil
 		})
 	}
-	return group.Wait()
+	err := group.Wait()
+	for _, name := range pods {
+		if k := seen.find(name); !k.fenced {
+			seen.let[k.pod.UID] = true
+		}
+	}
+	return err
 }
 
 // protect keeps others from busy pods: evictions by a PodDisruptionBudget, and autoscalers of nodes by annotations. Idle

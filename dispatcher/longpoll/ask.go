@@ -51,6 +51,8 @@ type answer struct {
 	// MessageID names what it works on, and Until is until when it says so at most.
 	MessageID string    `json:"messageID"`
 	Until     time.Time `json:"until"`
+	// presumed says that it is only taken for busy: a broker says that it holds nothing, and what that says may be old.
+	presumed bool
 }
 
 // errSilent is wrapped by the error of a pod that does not answer as it should.

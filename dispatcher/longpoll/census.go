@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -37,6 +38,8 @@ type census struct {
 	settled          bool
 	// sets is how many ReplicaSets ask for pods, or have some.
 	sets int
+	// let is the memory's.
+	let map[types.UID]bool
 }
 
 // consumer is one pod.
@@ -62,7 +65,7 @@ func (c *Controller) takeCensus(ctx context.Context, sd *v1alpha1.ScaledDeployme
 		return nil, fmt.Errorf("listing the pods of %s %s: %w", t.ref.Kind, t.ref.Name, err)
 	}
 	staying, leaving := t.sort(list.Items)
-	seen := &census{version: t.version, order: t.order(staying), settled: t.settled(staying), sets: t.alive(staying)}
+	seen := &census{version: t.version, order: t.order(staying), settled: t.settled(staying), sets: t.alive(staying), let: m.let}
 	all := slices.Concat(staying, leaving)
 	consumers := make([]consumer, len(all))
 	answers := make([]answer, len(all))
@@ -102,14 +105,21 @@ func (c *Controller) takeCensus(ctx context.Context, sd *v1alpha1.ScaledDeployme
 		s.quiet = quiet[i]
 		sightings[pod.UID] = s
 		consumers[i] = consumer{
-			pod: pod, state: s.state, fenced: s.state == size.Idle && answers[i].Fenced, answer: answers[i],
+			pod: pod, state: s.state, fenced: s.state == size.Idle && (answers[i].Fenced || mayBeFenced(sd, m, pod)), answer: answers[i],
 			since: s.since, known: !s.answered.IsZero(), err: errs[i],
 		}
 		consumers[i].old, consumers[i].set = t.isOld(pod, guardsRollout(sd, t) && m.managed.err == nil)
 	}
 	m.consumers = sightings
+	maps.DeleteFunc(m.let, func(uid types.UID, _ bool) bool { _, there := sightings[uid]; return !there })
 	seen.staying, seen.leaving = consumers[:len(staying)], consumers[len(staying):]
 	return seen, nil
+}
+
+// mayBeFenced says whether a pod is to be taken for fenced: where only a pod's HTTP tells whether it is, and is not asked, any is
+// that nobody has told to work. Too much is no harm: each that goes is fenced once more, and each that stays is told to work.
+func mayBeFenced(sd *v1alpha1.ScaledDeployment, m *memory, pod *corev1.Pod) bool {
+	return sd.Spec.Termination.Fence != nil && sd.Spec.Termination.Busy.HTTPGet == nil && !m.let[pod.UID]
 }
 
 // never is a timeout that does not run out.
@@ -148,19 +158,9 @@ func (seen *census) mute(now time.Time, timeout time.Duration) *consumer {
 	return nil
 }
 
-// stands says whether a census still holds for those that are going. Each that is fenced is fenced once more, for a container
-// that has restarted since knows nothing of it, and one that is held may end that by itself. And the pods that stay must be
-// the same: a fenced one may have died by itself meanwhile, and what was to go in its place would be another.
-func (c *Controller) stands(ctx context.Context, sd *v1alpha1.ScaledDeployment, t *target, seen *census, going []string) (bool, error) {
-	fenced := slices.DeleteFunc(slices.Clone(going), func(name string) bool { return !seen.find(name).fenced })
-	if err := c.fenceAll(ctx, sd, seen, fenced); err != nil {
-		return false, nil //nolint:nilerr // a pod is silent, as the next census finds
-	}
-	for _, name := range fenced {
-		if seen.find(name).state != size.Idle {
-			return false, nil
-		}
-	}
+// stands says whether the pods that stay are still those of a census. A fenced one may have died by itself meanwhile: what
+// was to go in its place would be another.
+func (c *Controller) stands(ctx context.Context, t *target, seen *census) (bool, error) {
 	var list corev1.PodList
 	if err := c.Live.List(ctx, &list, client.InNamespace(t.namespace), client.MatchingLabelsSelector{Selector: t.selector}); err != nil {
 		return false, fmt.Errorf("listing the pods of %s %s again: %w", t.ref.Kind, t.ref.Name, err)
@@ -259,7 +259,7 @@ func (c *Controller) askBroker(ctx context.Context, m *memory, pods []corev1.Pod
 			quiet[i] = cmp.Or(m.consumers[pod.UID].quiet, now)
 		}
 		busy := n > 0 || now.Sub(quiet[i]) < consumerQuiet
-		answers[i] = answer{Busy: &busy}
+		answers[i] = answer{Busy: &busy, presumed: n == 0}
 	}
 	return err
 }

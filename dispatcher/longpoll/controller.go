@@ -145,8 +145,12 @@ func (c *Controller) forget(name types.NamespacedName) {
 func (c *Controller) recall(name types.NamespacedName, uid types.UID) *memory {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m, ok := c.memories[name]; ok && m.uid == uid {
-		return m
+	old, ok := c.memories[name]
+	if ok && old.uid == uid {
+		return old
+	}
+	if ok {
+		old.sources.close()
 	}
 	m := newMemory(uid)
 	c.memories[name] = m

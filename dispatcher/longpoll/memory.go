@@ -19,6 +19,8 @@ type memory struct {
 	census *census
 	// consumers are the pods as they were when last asked.
 	consumers map[types.UID]sighting
+	// let are the pods that were told to work, and not fenced since. It matters where pods cannot be asked whether they are.
+	let map[types.UID]bool
 	// heard are the voices of which a pod has answered.
 	heard   map[string]bool
 	history size.History
@@ -39,7 +41,7 @@ type memory struct {
 
 func newMemory(uid types.UID) *memory {
 	return &memory{
-		uid: uid, consumers: map[types.UID]sighting{}, heard: map[string]bool{}, failures: map[string]failures{},
+		uid: uid, consumers: map[types.UID]sighting{}, heard: map[string]bool{}, let: map[types.UID]bool{}, failures: map[string]failures{},
 		shrinks: map[types.UID]time.Time{}, ended: map[types.UID]bool{},
 	}
 }

@@ -318,6 +318,45 @@ func TestPodsThatNobodyEverHeardAreNotLost(t *testing.T) {
 	})
 }
 
+func TestALeaseInAnAnnotationIsBusyUntilItEnds(t *testing.T) {
+	t.Parallel()
+	const key = "longhaul.dev/busy-until"
+	story(t, func(w *world) {
+		w.put(1)
+		w.settle()
+		w.put(-1)
+		says := func(value string, state v1alpha1.ConsumerState, replicas int32) {
+			w.t.Helper()
+			var pod corev1.Pod
+			w.must(w.api.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: "pod-1"}, &pod))
+			if value != "" {
+				pod.Annotations = map[string]string{key: value}
+				w.must(w.api.Update(w.t.Context(), &pod))
+			}
+			w.passes(6)
+			w.step(time.Second)
+			w.passes(2)
+			w.wantReplicas(replicas, "with the annotation "+value)
+			if pods := w.scaledDeployment().Status.Pods; replicas > 0 && (len(pods) != 1 || pods[0].State != state) {
+				w.t.Errorf("with the annotation %s the pods are %+v", value, pods)
+			}
+		}
+		until := w.clock.Now().Add(10 * time.Minute).Format(time.RFC3339)
+		says(until, v1alpha1.ConsumerBusy, 1)
+		w.step(9 * time.Minute)
+		says("", v1alpha1.ConsumerBusy, 1)
+		says("soon", v1alpha1.ConsumerSilent, 1)
+		says(until, v1alpha1.ConsumerBusy, 1)
+		w.step(time.Minute)
+		says("", v1alpha1.ConsumerIdle, 0)
+	}, func(spec *v1alpha1.ScaledDeploymentSpec) {
+		spec.Termination.Busy = v1alpha1.BusySignal{PodAnnotation: key}
+		spec.Termination.Fence = nil
+		spec.MinReplicas = ptr.To[int32](0)
+		spec.ScaleDown.Stabilization = &metav1.Duration{Duration: time.Second}
+	})
+}
+
 func TestWhatAManagerHeardTheNextOneKnows(t *testing.T) {
 	t.Parallel()
 	story(t, func(w *world) {
@@ -360,6 +399,71 @@ func TestABrokerTellsWhichPodsAreBusy(t *testing.T) {
 		w.wantReplicas(1, "when it has been idle for long enough")
 		w.wantNoneEnded()
 	}, told)
+}
+
+// fenceable has consumers be fenced, too.
+func fenceable(spec *v1alpha1.ScaledDeploymentSpec) {
+	spec.Termination.Fence = &v1alpha1.Fence{HTTPPost: v1alpha1.PodHTTP{Path: "/fence", Port: 8081}}
+}
+
+func TestConsumersThatCannotBeAskedForTheirFenceAreLetWork(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		happens func(w *world)
+	}{
+		{"they begin fenced", func(*world) {}},
+		{"a manager that fenced them is killed", func(w *world) {
+			w.of("pod-1").fenced = true
+			w.start()
+		}},
+		{"demand overtakes the shrink that they were fenced for", func(w *world) {
+			w.settle()
+			w.step(16 * time.Second)
+			w.settle()
+			if w.of("pod-1").fenced {
+				w.t.Fatalf("it is not let:\n%s", strings.Join(w.chronicle, "\n"))
+			}
+			w.before = func(doing string) error {
+				if doing == "scale" {
+					return apierrors.NewConflict(schema.GroupResource{Resource: "deployments"}, name, errors.New("the object has been modified"))
+				}
+				return nil
+			}
+			w.put(-2)
+			w.passes(6)
+			if !w.of("pod-1").fenced {
+				w.t.Fatalf("it is not fenced:\n%s", strings.Join(w.chronicle, "\n"))
+			}
+			w.put(2)
+			w.passes(4)
+			w.before = func(string) error { return nil }
+		}},
+	} {
+		story(t, func(w *world) {
+			w.hold = true
+			w.put(2)
+			w.settle()
+			test.happens(w)
+			w.settle()
+			w.step(16 * time.Second) // before that what the broker says may be old
+			w.settle()
+			for _, pod := range []string{"pod-1", "pod-2"} {
+				if w.of(pod).fenced {
+					w.t.Errorf("%s: %s is fenced, and two messages wait", test.name, pod)
+				}
+			}
+			w.work("pod-1", "pod-2")
+			w.settle()
+			w.work("pod-1", "pod-2")
+			w.step(16 * time.Second)
+			w.settle()
+			w.step(16 * time.Second)
+			w.settle()
+			w.wantReplicas(0, test.name+": with nothing left to do")
+			w.wantNoneEnded()
+		}, told, fenceable)
+	}
 }
 
 func TestABrokerThatTellsNothingLosesNoPod(t *testing.T) {

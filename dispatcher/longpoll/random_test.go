@@ -12,6 +12,8 @@ import (
 
 	policyv1 "k8s.io/api/policy/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/longhaul-dev/longhaul/api/v1alpha1"
 )
 
 // seedsWanted is how many courses of things are tried of each kind; LONGHAUL_TEST_SEEDS asks for more.
@@ -25,6 +27,8 @@ type nature struct {
 	// edits, deaths and faults say whether templates are edited, pods die by themselves, and requests fail.
 	edits, deaths, faults bool
 	calm                  bool
+	// pause is how many seconds may go by between two passes; 1 where nothing is said.
+	pause int
 	// demand says that messages come: they do so in waves.
 	demand bool
 }
@@ -124,14 +128,16 @@ func TestNoBusyConsumerIsEndedWhateverHappensMeanwhile(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		name   string
-		nature nature
-		hold   bool
+		name    string
+		nature  nature
+		hold    bool
+		changes []func(*v1alpha1.ScaledDeploymentSpec)
 	}{
 		{name: "messages come and go"},
 		{name: "requests fail, and managers are killed", nature: nature{faults: true}},
 		{name: "pods die by themselves, and consumers begin fenced", nature: nature{deaths: true}, hold: true},
 		{name: "the template is edited, and consumers begin fenced", nature: nature{edits: true}, hold: true},
+		{name: "a broker tells which are busy", nature: nature{faults: true, pause: 5}, changes: []func(*v1alpha1.ScaledDeploymentSpec){told, fenceable}},
 		{name: "all of it", nature: nature{edits: true, deaths: true, faults: true}, hold: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -141,7 +147,7 @@ func TestNoBusyConsumerIsEndedWhateverHappensMeanwhile(t *testing.T) {
 				t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						n := test.nature
-						n.world, n.random = newWorld(t), chance(seed)
+						n.world, n.random = newWorld(t, test.changes...), chance(seed)
 						n.hold = test.hold
 						shrinks += n.live()
 					})
@@ -175,7 +181,7 @@ func (n *nature) live() int {
 		if most := *n.scaledDeployment().Spec.MaxReplicas; now > most {
 			n.t.Errorf("there are %d replicas, and %d are the most", now, most)
 		}
-		n.step(time.Duration(n.random.IntN(1000)) * time.Millisecond)
+		n.step(time.Duration(n.random.IntN(1000*max(1, n.pause))) * time.Millisecond)
 	}
 	n.quiet()
 	n.wantNoneEnded()

@@ -113,7 +113,7 @@ func (c *Controller) follow(sd *v1alpha1.ScaledDeployment, m *memory, p *progres
 	for i := range p.census.leaving {
 		k := &p.census.leaving[i]
 		present[k.pod.UID] = true
-		if k.state == size.Busy && !m.ended[k.pod.UID] {
+		if k.state == size.Busy && !k.answer.presumed && !m.ended[k.pod.UID] {
 			m.ended[k.pod.UID] = true
 			c.Metrics.endedBusy(name)
 			c.Recorder.Eventf(sd, k.pod, corev1.EventTypeWarning, "BusyPodEnded", "Ask",

@@ -58,7 +58,7 @@ func (c *Controller) roll(ctx context.Context, sd *v1alpha1.ScaledDeployment, m 
 		}
 	}
 	if going := slices.Concat(step.Go, step.Delete); len(going) > 0 && m.replacing == 0 {
-		if stands, err := c.stands(ctx, sd, t, seen, going); err != nil || !stands {
+		if sure, err := c.makeSure(ctx, sd, p, going); err != nil || !sure {
 			p.sooner(c.Clock.Now().Add(soon))
 			return true, err
 		}
@@ -133,7 +133,7 @@ func (c *Controller) take(ctx context.Context, sd *v1alpha1.ScaledDeployment, m 
 		if err := c.setCosts(ctx, p.census, step.Go); err != nil {
 			return err
 		}
-		if stands, err := c.stands(ctx, sd, p.target, p.census, step.Go); err != nil || !stands {
+		if sure, err := c.makeSure(ctx, sd, p, step.Go); err != nil || !sure {
 			p.sooner(c.Clock.Now().Add(soon))
 			return err
 		}
@@ -156,6 +156,19 @@ func (c *Controller) take(ctx context.Context, sd *v1alpha1.ScaledDeployment, m 
 	c.Recorder.Eventf(sd, nil, corev1.EventTypeNormal, "Scaled", "Scale", "Set the replicas of %s %s from %d to %d: %s",
 		p.target.ref.Kind, p.target.ref.Name, current, step.Replicas, p.decision.reason)
 	return nil
+}
+
+// makeSure says whether those may go still, right before they do. Each that is fenced is fenced once more, for a container that
+// has restarted since knows nothing of it, and one that begins fenced may end that by itself; and there must be no other pods.
+func (c *Controller) makeSure(ctx context.Context, sd *v1alpha1.ScaledDeployment, p *progress, going []string) (bool, error) {
+	fenced := slices.DeleteFunc(slices.Clone(going), func(name string) bool { return !p.census.find(name).fenced })
+	if err := c.fenceAll(ctx, sd, p.census, fenced); err != nil {
+		return false, nil //nolint:nilerr // a pod is silent, as the next census finds
+	}
+	if slices.ContainsFunc(fenced, func(name string) bool { return p.census.find(name).state != size.Idle }) {
+		return false, nil
+	}
+	return c.stands(ctx, p.target, p.census)
 }
 
 // wish is how many replicas there should be, and notes why.
