@@ -150,6 +150,20 @@ func TestTargetsOfEachKind(t *testing.T) {
 		}
 	})
 
+	t.Run("a namespace that comes to be this manager's", func(t *testing.T) {
+		late := p.namespace(t)
+		p.create(t, sized(late, "none", broker.Addr(), v1alpha1.ScaleTargetRef{Name: "none"}, 8081))
+		ns := &corev1.Namespace{}
+		if err := p.client.Get(t.Context(), client.ObjectKey{Name: late}, ns); err != nil {
+			t.Fatal(err)
+		}
+		ns.Labels["longhaul-shard"] = "targets"
+		if err := p.client.Update(t.Context(), ns); err != nil {
+			t.Fatal(err)
+		}
+		p.awaitCondition(t, late, "none", v1alpha1.ConditionReady, v1alpha1.ReasonTargetNotFound)
+	})
+
 	t.Run("a target that does not exist, and a kind that does not", func(t *testing.T) {
 		p.create(t, sized(namespace, "none", broker.Addr(), v1alpha1.ScaleTargetRef{Name: "none"}, 8081))
 		p.awaitCondition(t, namespace, "none", v1alpha1.ConditionReady, v1alpha1.ReasonTargetNotFound, `Deployment "none"`, "create it, or correct scaleTargetRef")
