@@ -154,8 +154,9 @@ func TestABusyWorkerIsNotFenced(t *testing.T) {
 	b.inbox <- "8141"
 }
 
-func TestAMessageThatComesBeforeTheFenceWins(t *testing.T) {
-	t.Parallel()
+// fencing is a worker that is being fenced, and whose receiving has not ended; what the fence is answered with comes later.
+func fencing(t *testing.T) (*bench, <-chan int) {
+	t.Helper()
 	b := newBench(t)
 	b.late = make(chan string)
 	answered := make(chan int, 1)
@@ -163,8 +164,14 @@ func TestAMessageThatComesBeforeTheFenceWins(t *testing.T) {
 		code, _ := b.ask(t, http.MethodPost, "/longhaul/fence")
 		answered <- code
 	}()
-	// While the receiving has not ended, nobody may take the worker for drained.
+	// Until then nobody may take the worker for drained.
 	b.until(t, map[string]any{"busy": true})
+	return b, answered
+}
+
+func TestAMessageThatComesBeforeTheFenceWins(t *testing.T) {
+	t.Parallel()
+	b, answered := fencing(t)
 	b.late <- "8141"
 	if code := <-answered; code != http.StatusConflict {
 		t.Errorf("the fence is answered with %d", code)
@@ -181,14 +188,7 @@ func TestAMessageThatComesBeforeTheFenceWins(t *testing.T) {
 
 func TestAFenceThatIsTakenBackBeforeItHoldsWasNone(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	b.late = make(chan string)
-	answered := make(chan int, 1)
-	go func() {
-		code, _ := b.ask(t, http.MethodPost, "/longhaul/fence")
-		answered <- code
-	}()
-	b.until(t, map[string]any{"busy": true})
+	b, answered := fencing(t)
 	b.want(t, http.MethodDelete, "/longhaul/fence", http.StatusOK, idle)
 	if code := <-answered; code != http.StatusConflict {
 		t.Errorf("the fence that was taken back is answered with %d", code)
