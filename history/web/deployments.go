@@ -19,16 +19,8 @@ import (
 
 // scaledDeployments answers with all that the caller sees.
 func (s *Server) scaledDeployments(c *call) (any, error) {
-	q := c.URL.Query()
-	selector, err := labels.Parse(q.Get("labelSelector"))
+	selector, wanted, err := s.chosen(c, scaledDeployments)
 	if err != nil {
-		return nil, bad("labelSelector=%q: %v; give one such as app=video,tier!=test", q.Get("labelSelector"), err)
-	}
-	sc, err := s.scopeOf(c.Context(), c.caller, scaledDeployments)
-	if err != nil {
-		return nil, err
-	}
-	if err := sc.mayList(c.Context(), q["namespace"]); err != nil {
 		return nil, err
 	}
 	var list v1alpha1.ScaledDeploymentList
@@ -38,14 +30,9 @@ func (s *Server) scaledDeployments(c *call) (any, error) {
 	all := v1.ScaledDeploymentList{Items: []v1.ScaledDeployment{}}
 	for i := range list.Items {
 		sd := &list.Items[i]
-		if len(q["namespace"]) > 0 && !slices.Contains(q["namespace"], sd.Namespace) || !selector.Matches(labels.Set(sd.Labels)) {
-			continue
-		}
-		sees, err := sc.sees(c.Context(), sd.Namespace)
-		if err != nil {
+		if ok, err := wanted(sd.Namespace); err != nil {
 			return nil, err
-		}
-		if sees {
+		} else if ok && selector.Matches(labels.Set(sd.Labels)) {
 			all.Items = append(all.Items, showDeployment(sd))
 		}
 	}

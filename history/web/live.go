@@ -28,26 +28,12 @@ import (
 
 // scaledJobs answers with all that the caller sees.
 func (s *Server) scaledJobs(c *call) (any, error) {
-	q := c.URL.Query()
-	selector, err := labels.Parse(q.Get("labelSelector"))
-	if err != nil {
-		return nil, bad("labelSelector=%q: %v; give one such as app=video,tier!=test", q.Get("labelSelector"), err)
-	}
-	deleted, err := boolean(q, "deleted")
+	deleted, err := boolean(c.URL.Query(), "deleted")
 	if err != nil {
 		return nil, err
 	}
-	sc, err := s.scopeOf(c.Context(), c.caller, scaledJobs)
+	selector, wanted, err := s.chosen(c, scaledJobs)
 	if err != nil {
-		return nil, err
-	}
-	wanted := func(namespace string) (bool, error) {
-		if len(q["namespace"]) > 0 && !slices.Contains(q["namespace"], namespace) {
-			return false, nil
-		}
-		return sc.sees(c.Context(), namespace)
-	}
-	if err := sc.mayList(c.Context(), q["namespace"]); err != nil {
 		return nil, err
 	}
 	var list v1alpha1.ScaledJobList
@@ -80,6 +66,27 @@ func (s *Server) scaledJobs(c *call) (any, error) {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	return all, nil
+}
+
+// chosen is what a caller asks of the objects of a resource: their labels, and which namespaces, among those that the caller sees.
+func (s *Server) chosen(c *call, resource string) (selector labels.Selector, wanted func(namespace string) (bool, error), err error) {
+	q := c.URL.Query()
+	if selector, err = labels.Parse(q.Get("labelSelector")); err != nil {
+		return nil, nil, bad("labelSelector=%q: %v; give one such as app=video,tier!=test", q.Get("labelSelector"), err)
+	}
+	sc, err := s.scopeOf(c.Context(), c.caller, resource)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := sc.mayList(c.Context(), q["namespace"]); err != nil {
+		return nil, nil, err
+	}
+	return selector, func(namespace string) (bool, error) {
+		if len(q["namespace"]) > 0 && !slices.Contains(q["namespace"], namespace) {
+			return false, nil
+		}
+		return sc.sees(c.Context(), namespace)
+	}, nil
 }
 
 // left are the ScaledJobs of which only the history is left, in wanted namespaces.
