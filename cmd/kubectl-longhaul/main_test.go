@@ -180,7 +180,7 @@ func (w *world) fleet(t *testing.T, ready metav1.Condition) {
 		Waiting: ptr.To[int64](0), Held: ptr.To[int64](1), DesiredReplicas: ptr.To[int32](1), Replicas: ptr.To[int32](3),
 		Ready: ptr.To[int32](3), Busy: ptr.To[int32](1), Idle: ptr.To[int32](1), Fenced: ptr.To[int32](1), Lost: ptr.To[int32](1), Leaving: ptr.To[int32](0),
 		LastScaleTime: since(2 * time.Minute), Conditions: []metav1.Condition{ready},
-		LastDecision: "1 replicas wanted, 3 set: 0 messages wait, 1 are held and 1 pods are busy; scaleDown.stabilization holds 3",
+		LastDecision: "replicas wanted 1, set 3: messages waiting 0, held 1, pods busy 1; scaleDown.stabilization holds 3",
 		Triggers:     []v1alpha1.TriggerStatus{{Name: "redisList", Waiting: ptr.To[int64](0), Held: ptr.To[int64](1)}},
 		Pods: []v1alpha1.ConsumerStatus{
 			{Name: "encoder-7d9f-x7k2p", State: v1alpha1.ConsumerBusy, MessageID: "8141", Since: since(133 * time.Minute)},

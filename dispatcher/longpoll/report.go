@@ -177,7 +177,7 @@ func (c *Controller) statusOf(sd *v1alpha1.ScaledDeployment, m *memory, p *progr
 
 // says is the decision in a sentence.
 func (d *decision) says() string {
-	s := fmt.Sprintf("%d replicas wanted, %d set: %s", d.desired, d.replicas, d.reason)
+	s := fmt.Sprintf("replicas wanted %d, set %d: %s", d.desired, d.replicas, d.reason)
 	if d.hold != "" {
 		s += "; no fewer yet, because " + d.hold
 	}

@@ -188,9 +188,9 @@ func (c *Controller) wish(sd *v1alpha1.ScaledDeployment, m *memory, p *progress,
 	if u := sd.Spec.ScaleUp; u != nil {
 		limits.UpPerStep, limits.UpPerMinute = int(u.MaxPerStep), int(u.MaxPerMinute)
 	}
-	reason := fmt.Sprintf("%d messages wait and %d pods are busy", read.waiting, busy)
+	reason := fmt.Sprintf("messages waiting %d, pods busy %d", read.waiting, busy)
 	if read.heldKnown {
-		reason = fmt.Sprintf("%d messages wait, %d are held and %d pods are busy", read.waiting, read.held, busy)
+		reason = fmt.Sprintf("messages waiting %d, held %d, pods busy %d", read.waiting, read.held, busy)
 	}
 	if len(read.failed) > 0 {
 		var fallen bool

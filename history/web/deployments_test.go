@@ -38,7 +38,7 @@ func (w *world) scaledDeployment(name, complaint string) {
 	}
 	sd.Status = v1alpha1.ScaledDeploymentStatus{
 		Waiting: ptr.To[int64](2), DesiredReplicas: ptr.To[int32](3), Replicas: ptr.To[int32](1), Ready: ptr.To[int32](1), Busy: ptr.To[int32](1),
-		LastDecision: "3 replicas wanted, 1 set", Conditions: []metav1.Condition{ready}, Triggers: []v1alpha1.TriggerStatus{{Name: "redisList", Waiting: ptr.To[int64](2)}},
+		LastDecision: "replicas wanted 3, set 1", Conditions: []metav1.Condition{ready}, Triggers: []v1alpha1.TriggerStatus{{Name: "redisList", Waiting: ptr.To[int64](2)}},
 		Pods: []v1alpha1.ConsumerStatus{{Name: name + "-0", State: v1alpha1.ConsumerBusy, MessageID: "8141", Since: ptr.To(metav1.NewTime(now.Add(-time.Minute)))}},
 	}
 	if err := w.cluster.Status().Update(w.t.Context(), sd); err != nil {
@@ -56,7 +56,7 @@ func TestScaledDeploymentsAreShownWithWhatTheirPodsDo(t *testing.T) {
 	for _, sd := range answer[v1.ScaledDeploymentList](w, "/api/v1/scaleddeployments").Items {
 		why[sd.Namespace+"/"+sd.Name] = sd.Why
 	}
-	want := map[string]string{"media/encoder": "3 replicas wanted, 1 set", "audio/mixer": `StatefulSet "mixer" cannot be scaled`}
+	want := map[string]string{"media/encoder": "replicas wanted 3, set 1", "audio/mixer": `StatefulSet "mixer" cannot be scaled`}
 	if diff := cmp.Diff(want, why); diff != "" {
 		t.Errorf("ScaledDeployments, and why they are so (-want +got):\n%s", diff)
 	}
