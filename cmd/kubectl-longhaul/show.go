@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -132,18 +133,13 @@ func (p *plugin) describe() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if name := deploymentNameOf(args[0]); name != args[0] {
+				return p.describeDeployment(c.Context(), asked, name)
+			}
 			var sj v1.ScaledJob
 			err = asked.ask(c.Context(), "", nil, &sj)
-			if isStatus(err, http.StatusNotFound) || deploymentNameOf(args[0]) != args[0] {
-				var sd v1.ScaledDeployment
-				other := asked.Get(c.Context(), client.OfScaledDeployment(asked.namespace, deploymentNameOf(args[0])), nil, &sd)
-				if other == nil {
-					p.style(false, false).DescribeDeployment(p.out, &sd)
-					return nil
-				}
-				if deploymentNameOf(args[0]) != args[0] {
-					return other
-				}
+			if isStatus(err, http.StatusNotFound) && p.describeDeployment(c.Context(), asked, asked.name) == nil {
+				return nil
 			}
 			if err != nil {
 				return err
@@ -157,6 +153,16 @@ func (p *plugin) describe() *cobra.Command {
 		},
 		ValidArgsFunction: p.completeShown(1),
 	}
+}
+
+// describeDeployment is describe for a ScaledDeployment.
+func (p *plugin) describeDeployment(ctx context.Context, asked *one, name string) error {
+	var sd v1.ScaledDeployment
+	if err := asked.Get(ctx, client.OfScaledDeployment(asked.namespace, name), nil, &sd); err != nil {
+		return err
+	}
+	p.style(false, false).DescribeDeployment(p.out, &sd)
+	return nil
 }
 
 // exactly refuses other than these arguments, and says what they are.
